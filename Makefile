@@ -1,0 +1,3 @@
+# Placeholder targets are filled in by their rooms.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)

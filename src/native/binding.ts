@@ -1,0 +1,237 @@
+/**
+ * The typed door to the addon (native/addon.c). The addon makes system calls and nothing else.
+ *
+ * Every function throws a SekishoError-shaped error: `code` SEKISHO_NATIVE_ARGUMENT for wrong arguments, or
+ * SEKISHO_NATIVE_SYSCALL with `syscall`, `errno` (positive) and `errnoName` ("ENOENT"). A descriptor is a plain
+ * number owned by the caller until `close`; descriptors are process-wide and may be handed to another thread.
+ * Addresses are 4 or 16 octets in network order, ports are host-order numbers.
+ */
+export type Fd = number
+
+export interface NativeError extends Error {
+  readonly code: 'SEKISHO_NATIVE_ARGUMENT' | 'SEKISHO_NATIVE_SYSCALL'
+  readonly syscall?: string
+  readonly errno?: number
+  readonly errnoName?: string
+}
+
+export interface ListenOptions {
+  readonly address: Uint8Array
+  /** 0 lets the kernel choose; read it back with `localPort`. */
+  readonly port: number
+  /** IP_TRANSPARENT / IPV6_TRANSPARENT; UDP also gets IP_RECVORIGDSTADDR / IPV6_RECVORIGDSTADDR. v6 sockets are V6ONLY. */
+  readonly transparent: boolean
+  readonly mark?: number
+  readonly receiveBuffer?: number
+  readonly reusePort?: boolean
+  /** TCP only. */
+  readonly backlog?: number
+}
+
+export interface UpstreamOptions {
+  readonly server: Uint8Array
+  readonly port: number
+  readonly mark?: number
+  /** Transparent source: bind to this address and port (IP_TRANSPARENT) before connect. */
+  readonly source?: { readonly address: Uint8Array; readonly port: number }
+}
+
+export interface SocketCalls {
+  /** Non-blocking, close-on-exec. */
+  openUdpListener(options: ListenOptions): Fd
+  openTcpListener(options: ListenOptions): Fd
+  /** Raw IPPROTO_UDP socket for replies from any source address and port; receives nothing. */
+  openUdpReply(family: 4 | 6, mark?: number): Fd
+  /** Connected UDP socket with a kernel-chosen random port (or the transparent source). */
+  openUdpUpstream(options: UpstreamOptions): Fd
+  /** TCP socket whose non-blocking connect has been started (EINPROGRESS is success). */
+  openTcpUpstream(options: UpstreamOptions): Fd
+  localPort(fd: Fd): number
+  close(fd: Fd): void
+  /** Non-blocking eventfd. */
+  openEvent(): Fd
+  /** Adds 1 to an eventfd: wakes a pump, from any thread. */
+  kick(fd: Fd): void
+  /** CLOCK_MONOTONIC, milliseconds with fraction. */
+  monotonicMs(): number
+}
+
+/** Kinds for `pumpAdd`. */
+export const PUMP_LISTENER = 1
+export const PUMP_UPSTREAM = 2
+export const PUMP_KICK = 3
+
+/** Kinds of an outgoing datagram, out[OUT_KIND]. */
+export const OUT_CONNECTED = 1
+export const OUT_REPLY = 2
+
+/** Words (u32) of a receive record; one record a received datagram, in order, from word 0 of `rx`. */
+export const RX_WORDS = 16
+export const RX_TAG = 0
+export const RX_LENGTH = 1
+export const RX_FLAGS = 2
+export const RX_FAMILY = 3
+/** Octets 16..31 of the record: source addr16; 32..47: original destination addr16 (listeners). */
+export const RX_SOURCE = 4
+export const RX_DESTINATION = 8
+export const RX_SOURCE_PORT = 12
+export const RX_DESTINATION_PORT = 13
+/** Octet offset of the payload in `buffer`. */
+export const RX_OFFSET = 14
+
+/** The datagram was longer than the stride; RX_LENGTH is what was kept. */
+export const RX_FLAG_TRUNCATED = 1
+/** A listener's datagram came without an original destination. */
+export const RX_FLAG_NO_DESTINATION = 2
+/** Not a datagram: a pending error of the socket with RX_TAG (ECONNREFUSED, ...); RX_LENGTH is the errno. */
+export const RX_FLAG_ERROR = 4
+
+/** Words (u32) of an outgoing record. */
+export const OUT_WORDS = 16
+export const OUT_KIND = 0
+/** Tag given to `pumpAdd` (OUT_CONNECTED); family 4 or 6 (OUT_REPLY). */
+export const OUT_TAG = 1
+export const OUT_OFFSET = 2
+export const OUT_LENGTH = 3
+/** Octets 16..31: destination addr16; 32..47: source addr16 (OUT_REPLY only). */
+export const OUT_DESTINATION = 4
+export const OUT_SOURCE = 8
+export const OUT_DESTINATION_PORT = 12
+export const OUT_SOURCE_PORT = 13
+/** Written by `pumpStep`: 0 when the kernel took the datagram, else its errno. */
+export const OUT_ERRNO = 14
+
+/** Words (i32) of `header`, written by `pumpStep`. */
+export const HEADER_WORDS = 16
+/** Non-zero when the eventfd was kicked. */
+export const HEADER_KICKED = 0
+/** Datagrams the kernel refused in the last send. */
+export const HEADER_SEND_ERRORS = 1
+/** 1 epoll, 2 io_uring. */
+export const HEADER_PATH = 2
+
+export interface PumpOptions {
+  /** Payload memory: `slots` receive slots of `stride` octets first, then whatever else the caller sends from. */
+  readonly buffer: Uint8Array
+  readonly slots: number
+  readonly stride: number
+  /** slots * RX_WORDS words. */
+  readonly rx: Uint32Array
+  /** maxOut * OUT_WORDS words. */
+  readonly out: Uint32Array
+  /** HEADER_WORDS words. */
+  readonly header: Int32Array
+  /** One double: CLOCK_MONOTONIC in ms, written at the end of each step. */
+  readonly now: Float64Array
+  /** From `openUdpReply`, -1 where a family is off. */
+  readonly reply4: Fd
+  readonly reply6: Fd
+}
+
+declare const pumpBrand: unique symbol
+/** Opaque; belongs to the thread that made it. Descriptors added to it stay the caller's to close. */
+export interface Pump {
+  readonly [pumpBrand]: true
+}
+
+export interface PumpCalls {
+  pumpCreate(options: PumpOptions): Pump
+  /** `tag` is any u32 the caller knows the socket by; unique within the pump. */
+  pumpAdd(pump: Pump, fd: Fd, kind: number, tag: number): void
+  pumpRemove(pump: Pump, tag: number): void
+  /**
+   * One turn: sends the first `outgoing` records of `out` (runs of one socket in one sendmmsg), then waits at most
+   * `timeoutMs` (0 polls) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
+   * so that one cannot starve the rest. Never throws once created with good arguments, save for a fatal epoll error.
+   */
+  pumpStep(pump: Pump, outgoing: number, timeoutMs: number): number
+  pumpDestroy(pump: Pump): void
+}
+
+export interface MapInfo {
+  readonly type: number
+  readonly id: number
+  readonly keySize: number
+  readonly valueSize: number
+  readonly maxEntries: number
+  readonly flags: number
+  readonly name: string
+}
+
+export interface MapCreateOptions {
+  readonly type: number
+  readonly keySize: number
+  readonly valueSize: number
+  readonly maxEntries: number
+  readonly flags: number
+  readonly name: string
+  /** Template for *_OF_MAPS. */
+  readonly inner?: Fd
+}
+
+export interface LoadedObject {
+  readonly programs: Readonly<Record<string, Fd>>
+  readonly maps: Readonly<Record<string, Fd>>
+}
+
+declare const ringBrand: unique symbol
+export interface Ring {
+  readonly [ringBrand]: true
+}
+
+/** bpf(2). Keys and values are exact byte images; a wrong size is SEKISHO_NATIVE_ARGUMENT. */
+export interface BpfCalls {
+  bpfObjGet(path: string, readOnly?: boolean): Fd
+  bpfObjPin(fd: Fd, path: string): void
+  bpfMapCreate(options: MapCreateOptions): Fd
+  bpfMapInfo(fd: Fd): MapInfo
+  /** flags: 0 any, 1 NOEXIST, 2 EXIST. */
+  bpfMapUpdate(fd: Fd, key: Uint8Array, value: Uint8Array, flags?: number): void
+  /** Fills `value`; false when there is no entry. */
+  bpfMapLookup(fd: Fd, key: Uint8Array, value: Uint8Array): boolean
+  /** False when there was no entry. */
+  bpfMapDelete(fd: Fd, key: Uint8Array): boolean
+  /** Fills `next`; false at the end. `key` null starts. */
+  bpfMapNextKey(fd: Fd, key: Uint8Array | null, next: Uint8Array): boolean
+  /** `count` entries packed one after the other; one system call where the kernel has it, else a loop in C. Returns how many were written. */
+  bpfMapUpdateBatch(fd: Fd, keys: Uint8Array, values: Uint8Array, count: number): number
+  /** Missing keys are no error. */
+  bpfMapDeleteBatch(fd: Fd, keys: Uint8Array, count: number): number
+  /**
+   * Reads up to `max` entries; `cursor` (at least 64 octets, all zero to start) carries the kernel's position.
+   * Returns the number read, or -1 - n at the end of the map when n were read in this last call.
+   */
+  bpfMapLookupBatch(fd: Fd, cursor: Uint8Array, keys: Uint8Array, values: Uint8Array, max: number): number
+  /** Loads an ELF object through libbpf; maps named in `reuse` take that descriptor instead of a new map. */
+  bpfObjectLoad(path: string, reuse: Readonly<Record<string, Fd>>): LoadedObject
+  /** BPF_PROG_TEST_RUN. `data` the frame, `context` a struct __sk_buff image or undefined. */
+  bpfProgTestRun(
+    fd: Fd,
+    data: Uint8Array,
+    context: Uint8Array | undefined,
+    repeat: number,
+  ): { readonly returnValue: number; readonly data: Uint8Array; readonly context: Uint8Array; readonly nanoseconds: number }
+  /** BPF_LINK_CREATE with attach type 46 (BPF_TCX_INGRESS) or 47 (BPF_TCX_EGRESS); ENOTSUP/EINVAL where the kernel has no tcx. */
+  bpfLinkCreateTcx(program: Fd, ifindex: number, attachType: number): Fd
+  bpfLinkUpdate(link: Fd, program: Fd): void
+  /** clsact filter, direct action, replaced in place; `egress` false is ingress. */
+  bpfTcAttach(ifindex: number, egress: boolean, program: Fd, handle: number, priority: number): void
+  bpfTcDetach(ifindex: number, egress: boolean, handle: number, priority: number): void
+  bpfRingOpen(map: Fd): Ring
+  /** Copies whole records (u32 length, then the octets, padded to 8) into `out` and consumes them; returns octets written. Never blocks. */
+  bpfRingRead(ring: Ring, out: Uint8Array): number
+  bpfRingClose(ring: Ring): void
+}
+
+/** AF_NETLINK. The protocol is TypeScript in src/netlink. */
+export interface NetlinkCalls {
+  /** protocol: 0 NETLINK_ROUTE, 16 NETLINK_GENERIC; EXT_ACK and strict checking on; groups are numbers to join. */
+  netlinkOpen(protocol: number, groups: readonly number[]): Fd
+  /** The kernel's port id of this socket. */
+  netlinkPort(fd: Fd): number
+  netlinkSend(fd: Fd, message: Uint8Array): void
+  /** One datagram into `out`; octets, 0 on time-out, throws ENOBUFS after an overrun. MSG_TRUNC is ENOSPC. */
+  netlinkReceive(fd: Fd, out: Uint8Array, timeoutMs: number): number
+}
+
+export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls {}

@@ -1,0 +1,36 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/{core,config,policy,dns,fqdn,identity,bpf,datapath,netlink,http,metrics,cli,native,property,fuzz,repo}/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        // Real sockets, maps, programs and namespaces: one file at a time, as root.
+        test: {
+          name: 'kernel',
+          include: ['test/kernel/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+})
