@@ -1,5 +1,5 @@
 /** Imports go one way: main -> cli, agent, worker -> rooms -> {bpf, netlink, native, core}. */
-const rooms = 'config|dns|policy|fqdn|identity|datapath|cilium|wg|kube|http|metrics|doctor'
+const rooms = 'config|files|threads|dns|policy|fqdn|identity|datapath|cilium|wg|kube|http|metrics|doctor'
 module.exports = {
   forbidden: [
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },

@@ -6,7 +6,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{core,config,policy,dns,fqdn,identity,bpf,datapath,netlink,http,metrics,cli,native,property,fuzz,repo}/**/*.test.ts'],
+          include: [
+            'test/{core,files,threads,config,policy,dns,fqdn,identity,bpf,datapath,netlink,http,metrics,cli,native,property,fuzz,repo}/**/*.test.ts',
+          ],
           testTimeout: 20_000,
         },
       },

@@ -1,0 +1,116 @@
+import { Worker } from 'node:worker_threads'
+import type { Log } from '../core/log.ts'
+import type { Startable } from '../core/lifecycle.ts'
+
+export interface ThreadOptions {
+  /** For logs, metrics and readiness: `ledger`, `dns-0`, `tcp`, `compiler`. */
+  readonly name: string
+  readonly entry: URL
+  /** Made anew for every start, with what must be moved rather than copied. */
+  readonly data: () => {
+    readonly workerData: unknown
+    readonly transfer?: readonly import('node:worker_threads').Transferable[]
+  }
+  readonly onMessage: (message: unknown) => void
+  /** The thread is gone (not by `stop`); it is started again after the back-off. */
+  readonly onDeath?: (reason: string) => void
+  readonly onStart?: () => void
+  /** Tells the thread to end: store the flag, ring the bell. */
+  readonly askToStop: () => void
+  /** Wakes a thread that sleeps in a system call, so that `terminate` can take effect. */
+  readonly wake: () => void
+  readonly log: Log
+  /** How long a thread may take to end by itself, ms. */
+  readonly stopMs?: number
+  readonly execArgv?: readonly string[]
+}
+
+/** First pause before a dead thread is started again, ms; doubles to the last, and starts over after a quiet minute. */
+const BACKOFF_FIRST_MS = 10
+const BACKOFF_LAST_MS = 5000
+const QUIET_MS = 60_000
+
+export interface Thread extends Startable {
+  readonly name: string
+  post(message: unknown, transfer?: readonly import('node:worker_threads').Transferable[]): void
+  readonly alive: boolean
+  readonly restarts: number
+}
+
+/** Keeps one worker thread alive: starts it, starts it again when it dies, ends it in bounded time. */
+export function superviseThread(options: ThreadOptions): Thread {
+  let worker: Worker | undefined
+  let exited: Promise<void> = Promise.resolve()
+  let stopping = false
+  let restarts = 0
+  let backoff = BACKOFF_FIRST_MS
+  let timer: NodeJS.Timeout | undefined
+  let startedAt = 0
+
+  const launch = (): void => {
+    const { workerData, transfer } = options.data()
+    startedAt = performance.now()
+    const started = new Worker(options.entry, {
+      name: options.name,
+      workerData,
+      ...(transfer === undefined ? {} : { transferList: [...transfer] }),
+      ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
+    })
+    worker = started
+    let reason = 'exit'
+    started.on('message', options.onMessage)
+    started.on('error', (error) => {
+      reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    })
+    exited = new Promise((resolve) => {
+      started.once('exit', (code) => {
+        worker = undefined
+        resolve()
+        if (stopping) return
+        options.log.error({ thread: options.name, code, reason }, 'thread died')
+        options.onDeath?.(reason)
+        if (performance.now() - startedAt > QUIET_MS) backoff = BACKOFF_FIRST_MS
+        timer = setTimeout(() => {
+          if (stopping) return
+          restarts++
+          launch()
+        }, backoff)
+        backoff = Math.min(backoff * 2, BACKOFF_LAST_MS)
+      })
+    })
+    options.onStart?.()
+  }
+
+  return {
+    name: options.name,
+    get alive() {
+      return worker !== undefined
+    },
+    get restarts() {
+      return restarts
+    },
+    post(message, transfer) {
+      worker?.postMessage(message, transfer === undefined ? [] : [...transfer])
+    },
+    async start() {
+      stopping = false
+      launch()
+    },
+    async stop() {
+      stopping = true
+      clearTimeout(timer)
+      const dying = worker
+      if (dying === undefined) return
+      options.askToStop()
+      const limit = options.stopMs ?? 3000
+      let late: NodeJS.Timeout | undefined
+      await Promise.race([exited, new Promise((resolve) => (late = setTimeout(resolve, limit)))])
+      clearTimeout(late)
+      if (worker === undefined) return
+      options.log.warn({ thread: options.name, ms: limit }, 'thread did not end by itself; ending it')
+      const ended = dying.terminate()
+      options.wake()
+      await ended
+    },
+  }
+}
