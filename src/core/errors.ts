@@ -11,6 +11,28 @@ export const ERRORS = {
   SEKISHO_NATIVE_ARGUMENT: 'an argument of the wrong type or range was passed to the native addon',
   SEKISHO_NATIVE_SYSCALL: 'a system call failed',
   SEKISHO_NATIVE_MISSING: 'the native addon is not built',
+  // config
+  SEKISHO_CONFIG_FILE: 'the configuration file cannot be read',
+  SEKISHO_CONFIG_SYNTAX: 'the configuration is not well-formed YAML',
+  SEKISHO_CONFIG_UNKNOWN: 'a setting or variable is unknown',
+  SEKISHO_CONFIG_TYPE: 'a setting has a value of the wrong kind',
+  SEKISHO_CONFIG_RANGE: 'a setting is out of its range',
+  SEKISHO_CONFIG_VALUE: 'a setting has a value that is not allowed',
+  SEKISHO_CONFIG_MISSING: 'a setting without a default is not given',
+  SEKISHO_CONFIG_CONFLICT: 'two settings do not fit together',
+  // metrics
+  SEKISHO_METRICS_DECLARATION: 'a metric is declared wrongly, or a sample does not fit its declaration',
+  // http
+  SEKISHO_HTTP_LISTEN: 'the HTTP server cannot listen on its address',
+  SEKISHO_HTTP_NOT_FOUND: 'there is nothing at this address',
+  SEKISHO_HTTP_METHOD: 'the method is not allowed; the API only answers GET',
+  SEKISHO_HTTP_PARAMETER: 'a query parameter is missing or not allowed',
+  SEKISHO_HTTP_REQUEST: 'the request is not well-formed',
+  SEKISHO_HTTP_UNAVAILABLE: 'the part of the agent that knows the answer did not give one in time',
+  SEKISHO_HTTP_INTERNAL: 'the agent failed to answer',
+  // cli
+  SEKISHO_CLI_UNREACHABLE: 'the agent does not answer on its HTTP address',
+  SEKISHO_CLI_ROOT: 'the command needs root',
 } as const
 
 export type ErrorCode = keyof typeof ERRORS
