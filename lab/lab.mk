@@ -1,0 +1,27 @@
+# The lab's programs, the demo and what ends it. Included by the Makefile.
+LAB_CFLAGS := -std=gnu17 -O2 -Wall -Wextra -Werror
+LAB_CLIENTS := resolve connected fresh prober hold dnsload
+LAB_PROGRAMS := $(addprefix build/lab/,$(LAB_CLIENTS) web resolve-musl)
+
+.PHONY: lab-programs demo demo-down
+
+lab-programs: $(LAB_PROGRAMS)
+
+$(addprefix build/lab/,$(LAB_CLIENTS)): build/lab/%: lab/clients/%.c lab/clients/wire.h
+	@mkdir -p $(@D)
+	gcc $(LAB_CFLAGS) -o $@ $<
+
+build/lab/web: lab/servers/web.c lab/clients/wire.h
+	@mkdir -p $(@D)
+	gcc $(LAB_CFLAGS) -o $@ $<
+
+build/lab/resolve-musl: lab/clients/resolve.c lab/clients/wire.h
+	@mkdir -p $(@D)
+	musl-gcc -static $(LAB_CFLAGS) -o $@ $<
+
+# KEEP=1 leaves everything up; DEMO_JSON=FILE writes the table as JSON.
+demo: build lab-programs
+	node lab/demo.ts
+
+demo-down:
+	node lab/demo.ts --down
