@@ -18,7 +18,7 @@ export interface AgentView {
 }
 
 export interface ReadinessLatch {
-  /** Stable word: "datapath", "policy", "ledger", "dns", "lameduck". */
+  /** Stable word: "datapath", "policy", "ledger", "dns". The server adds "lameduck" when it stops. */
   readonly name: string
   readonly ready: boolean
   /** Why not yet, one line; only when `ready` is false. */

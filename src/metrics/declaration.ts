@@ -1,0 +1,61 @@
+import { SekishoError } from '../core/errors.ts'
+import type { MetricSample, MetricSpec } from '../core/metric.ts'
+
+const NAME = /^sekisho(_[a-z0-9]+){2,}$/
+const UNITS = /_(seconds|bytes|ratio)$/
+/** More than this for one metric is an open label set in disguise. */
+const MAX_SERIES = 2000
+
+/** What is wrong with a declaration, or undefined. */
+export function faultOf(spec: MetricSpec): string | undefined {
+  if (!NAME.test(spec.name)) return 'the name must be sekisho_<room>_<noun>'
+  if ((spec.type === 'counter') !== spec.name.endsWith('_total'))
+    return 'a counter ends in _total, and nothing else does'
+  if (spec.type === 'histogram' && !UNITS.test(spec.name)) return 'a histogram ends in its base unit'
+  if (spec.help.trim() === '' || spec.help.includes('\n')) return 'help must be one line'
+  if (spec.type === 'histogram' && !ascending(spec.buckets ?? [])) return 'buckets must be given, ascending'
+  if (spec.type !== 'histogram' && spec.buckets !== undefined) return 'only a histogram has buckets'
+  for (const [label, values] of Object.entries(spec.labels ?? {})) {
+    if (!/^[a-z][a-z0-9_]*$/.test(label) || label === 'le') return `"${label}" is no label name`
+    if (values.length === 0 || new Set(values).size !== values.length) return `values of ${label} must be distinct`
+  }
+  return seriesOf(spec) > MAX_SERIES ? `more than ${MAX_SERIES} series` : undefined
+}
+
+/** Throws SEKISHO_METRICS_DECLARATION. */
+export function checkDeclaration(spec: MetricSpec): void {
+  const fault = faultOf(spec)
+  if (fault !== undefined) throw new SekishoError('SEKISHO_METRICS_DECLARATION', `${spec.name}: ${fault}`)
+}
+
+/** How many label combinations a metric has. */
+export const seriesOf = (spec: MetricSpec): number =>
+  Object.values(spec.labels ?? {}).reduce((product, values) => product * values.length, 1)
+
+/** Every label combination, in the order of declaration. */
+export function combinations(spec: MetricSpec): Record<string, string>[] {
+  let out: Record<string, string>[] = [{}]
+  for (const [label, values] of Object.entries(spec.labels ?? {})) {
+    out = out.flatMap((labels) => values.map((value) => ({ ...labels, [label]: value })))
+  }
+  return out
+}
+
+/** True when the sample has exactly the declared labels, each with a declared value, and a value of the right form. */
+export function fits(spec: MetricSpec, sample: MetricSample): boolean {
+  const declared = Object.entries(spec.labels ?? {})
+  const given = sample.labels ?? {}
+  if (Object.keys(given).length !== declared.length) return false
+  if (!declared.every(([label, values]) => values.includes(given[label] ?? ''))) return false
+  if (spec.type === 'histogram') {
+    const counts = sample.counts ?? []
+    return counts.length === (spec.buckets?.length ?? 0) + 1 && counts.every(isCount) && Number.isFinite(sample.sum)
+  }
+  return spec.type === 'counter' ? isCount(sample.value) : sample.value !== undefined
+}
+
+const isCount = (value: number | undefined): boolean => value !== undefined && Number.isFinite(value) && value >= 0
+
+function ascending(bounds: readonly number[]): boolean {
+  return bounds.length > 0 && bounds.every((bound, i) => Number.isFinite(bound) && bound > (bounds[i - 1] ?? -Infinity))
+}
