@@ -1,0 +1,91 @@
+import type { Command } from './io.ts'
+import type { RootsDoor } from './ports.ts'
+
+export interface CommandEntry {
+  /** One or two words: "status", "policy check". */
+  readonly name: string
+  readonly usage: string
+  /** One line of `sekisho help`. */
+  readonly summary: string
+  /** The rest of `sekisho help NAME`. */
+  readonly details: string
+  /** Loads the module of the command; none is loaded for another. */
+  load(door: RootsDoor): Promise<Command>
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'agent',
+    usage: '[--config FILE] [--check]',
+    summary: 'Run the agent of this node.',
+    details: `  -c, --config FILE   configuration (docs/configuration.md); SEKISHO_* variables win over it
+      --check         read the configuration, tell every problem, and stop
+
+Stops on SIGTERM and SIGINT. The kernel goes on enforcing when the agent is gone.
+Exit status: 0 stopped, 64 bad configuration (nothing was opened), 77 not root.`,
+    load: async (door) => {
+      const { agent } = await import('./agent.ts')
+      return (args, io) => agent(args, io, door)
+    },
+  },
+  {
+    name: 'status',
+    usage: '[--config FILE | --url URL] [-o table|json]',
+    summary: 'Show what the agent of this node does.',
+    details: `  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+Exit status: 0 ready, 1 not ready, 69 no agent answers.`,
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'policy check',
+    usage: 'FILE...',
+    summary: 'Tell every problem of policy files, with line and column.',
+    details: `A folder stands for the .yaml, .yml and .json files in it.
+
+Exit status: 0 no errors, 1 errors.`,
+    load: async () => (await import('./policy-check.ts')).policyCheck,
+  },
+  {
+    name: 'policy match',
+    usage: '[--dialect D] [--kind K] PATTERN NAME...  |  policy match -',
+    summary: 'Tell which names a pattern matches.',
+    details: `  --dialect D   cilium (1.19 and later), cilium-1.18, gke, npep-133
+  --kind K      which field of the dialect the pattern stands in
+
+With "-", rows of dialect, kind, pattern and name, tab-separated, are read from standard input; each comes back with
+match, nomatch or "invalid: why" added.`,
+    load: async () => (await import('./policy-match.ts')).policyMatch,
+  },
+  {
+    name: 'why',
+    usage: '[--config FILE] ENDPOINT NAME',
+    summary: 'Tell which rule lets an endpoint look up a name, or what is missing.',
+    details: `ENDPOINT is namespace/name as in the endpoints file.
+
+Exit status: 0 allowed, 1 denied.`,
+    load: async () => (await import('./why.ts')).why,
+  },
+  {
+    name: 'cleanup',
+    usage: '[--config FILE] [--force]',
+    summary: 'Remove every kernel object of Sekisho: enforcement ends.',
+    details: `  -c, --config FILE   configuration of the agent that made them
+      --force         also while an agent answers
+
+Exit status: 0 removed, 1 refused, 64 bad configuration, 77 not root.`,
+    load: async (door) => {
+      const { cleanup } = await import('./cleanup.ts')
+      return (args, io) => cleanup(args, io, door)
+    },
+  },
+  {
+    name: 'version',
+    usage: '',
+    summary: 'Print the version.',
+    details: '',
+    load: async () => (await import('./version.ts')).version,
+  },
+]

@@ -1,0 +1,153 @@
+import type { EndpointView, PolicyStatusView, ReadinessLatch, StatusView, WorkerView } from '../http/ports.ts'
+import { apiBase, ask } from './api.ts'
+import { readConfig } from './config-file.ts'
+import { EXIT, UsageError, type CliIo } from './io.ts'
+import { parseOptions } from './options.ts'
+import { paint, printable } from './style.ts'
+import { table, type Cell } from './table.ts'
+
+const options = {
+  config: { type: 'string', short: 'c' },
+  url: { type: 'string', short: 'u' },
+  output: { type: 'string', short: 'o', default: 'table' },
+} as const
+
+const DEFAULT_HTTP = { address: '127.0.0.1', port: 9876 }
+
+interface Report {
+  readonly status: StatusView
+  readonly readiness: { readonly ready: boolean; readonly latches: readonly ReadinessLatch[] }
+  readonly policy: PolicyStatusView
+  readonly endpoints: readonly EndpointView[]
+}
+
+/** `sekisho status`: 0 when the agent is ready, 1 when it is not, 69 when nobody answers. */
+export async function status(args: readonly string[], io: CliIo): Promise<number> {
+  const { values, positionals } = parseOptions(args, options)
+  if (positionals.length > 0) throw new UsageError(`unexpected argument ${positionals[0]}`)
+  if (values.output !== 'table' && values.output !== 'json') {
+    throw new UsageError(`unknown output ${values.output}`, 'use -o table or -o json')
+  }
+  const base = await baseOf(io, values)
+  if (typeof base === 'number') return base
+  const report = await fetchReport(io, base)
+  if (report === undefined) return EXIT.unavailable
+  io.out(values.output === 'json' ? JSON.stringify(report, null, 2) + '\n' : render(io, report))
+  return report.readiness.ready ? EXIT.ok : EXIT.failed
+}
+
+/** --url, else the http section of --config, else SEKISHO_HTTP_ADDRESS and SEKISHO_HTTP_PORT, else the defaults. */
+async function baseOf(io: CliIo, values: { url?: string; config?: string }): Promise<string | number> {
+  if (values.url !== undefined) return values.url.replace(/\/+$/, '')
+  if (values.config !== undefined) {
+    const config = await readConfig(io, values.config)
+    return config.ok ? apiBase(config.value.http) : config.error
+  }
+  const address = io.env['SEKISHO_HTTP_ADDRESS'] ?? DEFAULT_HTTP.address
+  return apiBase({ address, port: Number(io.env['SEKISHO_HTTP_PORT'] ?? DEFAULT_HTTP.port) })
+}
+
+async function fetchReport(io: CliIo, base: string): Promise<Report | undefined> {
+  const overview = await ask(io, base, '/v1/status')
+  if (overview === undefined) return undefined
+  const [readiness, policy, endpoints] = await Promise.all(
+    ['/readyz', '/v1/policy', '/v1/endpoints'].map((path) => ask(io, base, path)),
+  )
+  if (readiness === undefined || policy === undefined || endpoints === undefined) return undefined
+  return {
+    status: overview.body as StatusView,
+    readiness: readiness.body as Report['readiness'],
+    policy: policy.body as PolicyStatusView,
+    endpoints: (endpoints.body as { endpoints: readonly EndpointView[] }).endpoints,
+  }
+}
+
+function render(io: CliIo, { status: overview, readiness, policy, endpoints }: Report): string {
+  const waiting = readiness.latches.filter((latch) => !latch.ready)
+  const head: [string, string][] = [
+    ['state', readiness.ready ? paint(io, 'green', 'ready') : paint(io, 'red', 'not ready')],
+    ['node', `${printable(overview.node)}, mode ${overview.mode}`],
+    ['agent', `${overview.version}, pid ${overview.pid}, up ${uptime(overview.uptimeSeconds)}`],
+    ['policy', `generation ${policy.generation}, ${policy.rules} rules in ${policy.files.length} files`],
+    ['endpoints', `${overview.endpoints.known} known, ${overview.endpoints.enforced} enforced`],
+    ['names', `${overview.names.entries} entries, ${overview.names.identities} identities`],
+  ]
+  const parts = [head.map(([key, value]) => `${key.padEnd(10)} ${value}\n`).join('')]
+  const notes = [
+    ...waiting.map(({ name, reason }) => paint(io, 'red', `waits for ${name}: ${printable(reason ?? 'not yet')}`)),
+    ...overview.warnings.map((warning) => paint(io, 'yellow', printable(warning))),
+    ...policy.problems.map((p) =>
+      paint(io, p.severity === 'error' ? 'red' : 'yellow', printable(`${p.file}:${p.line}:${p.column}: ${p.message}`)),
+    ),
+  ]
+  if (notes.length > 0) parts.push(notes.map((note) => `! ${note}\n`).join(''))
+  parts.push(
+    table(
+      io,
+      [
+        { title: 'thread' },
+        { title: 'state' },
+        { title: 'generation', align: 'right' },
+        { title: 'restarts', align: 'right' },
+      ],
+      overview.workers.map((worker) => workerRow(worker)),
+    ),
+  )
+  if (endpoints.length > 0) {
+    parts.push(
+      table(
+        io,
+        [
+          { title: 'id', align: 'right' },
+          { title: 'endpoint' },
+          { title: 'policy' },
+          { title: 'program' },
+          { title: 'drops', align: 'right' },
+          { title: 'addresses' },
+        ],
+        endpoints.map((endpoint) => endpointRow(endpoint)),
+      ),
+    )
+  }
+  return parts.join('\n')
+}
+
+const workerRow = (worker: WorkerView): Cell[] => [
+  worker.name,
+  { text: worker.state, style: worker.state === 'running' ? 'green' : worker.state === 'failed' ? 'red' : 'yellow' },
+  worker.generation === null ? '-' : String(worker.generation),
+  String(worker.restarts),
+]
+
+const endpointRow = (endpoint: EndpointView): Cell[] => [
+  String(endpoint.id),
+  printable(endpoint.name),
+  endpoint.enforced ? 'enforced' : { text: 'none', style: 'dim' },
+  endpoint.attached
+    ? { text: 'attached', style: 'green' }
+    : { text: 'missing', style: endpoint.enforced ? 'red' : 'dim' },
+  String(endpoint.drops),
+  endpoint.addresses.map(printable).join(' '),
+]
+
+/** "2d 3h", "4m 5s": the two largest units. */
+export function uptime(seconds: number): string {
+  const units: [string, number][] = [
+    ['d', 86_400],
+    ['h', 3600],
+    ['m', 60],
+    ['s', 1],
+  ]
+  let rest = Math.floor(seconds)
+  const parts = units.map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return { unit, count }
+  })
+  const first = parts.findIndex(({ count }) => count > 0)
+  if (first < 0) return '0s'
+  return parts
+    .slice(first, first + 2)
+    .map(({ unit, count }) => `${count}${unit}`)
+    .join(' ')
+}
