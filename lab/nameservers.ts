@@ -79,7 +79,6 @@ function unboundConfig(directory: string): string {
   num-threads: 1
   module-config: "iterator"
   do-not-query-localhost: no
-  do-ip6: no
   prefer-ip4: yes
   qname-minimisation: no
   rrset-roundrobin: yes

@@ -58,6 +58,9 @@ export function runSync(command: readonly string[]): void {
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** Thrown by an `ask` that knows that waiting longer is of no use. */
+export class Hopeless extends Error {}
+
 /**
  * Asks until the answer is not undefined. Throws with `what` after `timeoutMs`.
  * `ask` may reject: the last reason is part of the message.
@@ -74,6 +77,7 @@ export async function waitFor<T>(
       const value = await ask()
       if (value !== undefined) return value
     } catch (error) {
+      if (error instanceof Hopeless) throw error
       last = error instanceof Error ? `: ${error.message}` : ''
     }
     if (performance.now() > end) throw new Error(`waited ${timeoutMs} ms for ${what}${last}`)

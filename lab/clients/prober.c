@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Knocks at addresses without pause until its standard input ends (or SIGTERM), then prints one JSON line:
-//   prober [-t MS] ADDRESS PORT [ADDRESS PORT]...
+//   prober [-t MS] [-n ROUNDS] ADDRESS PORT [ADDRESS PORT]...
+// With -n it ends after so many rounds and leaves standard input alone.
 // A forbidden address must never show `connected` above 0; an allowed one shows when it was shut.
 #include <fcntl.h>
 #include <poll.h>
@@ -12,11 +13,14 @@ static void on_signal(int n) { stop = n; }
 
 int main(int argc, char **argv)
 {
-	int timeout = 150, option;
-	while ((option = getopt(argc, argv, "t:")) != -1) {
-		if (option != 't')
+	int timeout = 150, rounds = 0, option;
+	while ((option = getopt(argc, argv, "t:n:")) != -1) {
+		if (option == 't')
+			timeout = atoi(optarg);
+		else if (option == 'n')
+			rounds = atoi(optarg);
+		else
 			return 2;
-		timeout = atoi(optarg);
 	}
 	enum { MAX = 64 };
 	struct target to[MAX];
@@ -31,8 +35,8 @@ int main(int argc, char **argv)
 	unsigned long attempts = 0, connected = 0, refused = 0;
 	double first_ok = -1, longest_gap = 0, last_ok = now_ms(), start = last_ok;
 	char first[64] = "";
-	while (!stop) {
-		struct pollfd end = { 0, POLLIN, 0 };
+	for (int round = 0; !stop && (rounds == 0 || round < rounds); round++) {
+		struct pollfd end = { rounds ? -1 : 0, POLLIN, 0 };
 		char discard;
 		if (poll(&end, 1, 0) == 1 && read(0, &discard, 1) <= 0)
 			break;

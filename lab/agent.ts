@@ -1,0 +1,211 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import type { AgentView } from '../src/http/ports.ts'
+import { ROOT } from './lab.ts'
+import type { Lab } from './lab.ts'
+import { Metrics, parseMetrics } from './metrics.ts'
+import { inside } from './namespaces.ts'
+import { Hopeless, run, waitFor } from './run.ts'
+import type { Outcome } from './run.ts'
+import { PODS, SEARCH, spoke } from './topology.ts'
+
+type Settings = Readonly<Record<string, Readonly<Record<string, unknown>>>>
+
+export interface AgentOptions {
+  /** Policy files by file name. */
+  readonly policies: Readonly<Record<string, string>>
+  /** Settings over the lab's own, section by section. */
+  readonly settings?: Settings
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export type StatusView = ReturnType<AgentView['status']>
+export type PolicyStatusView = ReturnType<AgentView['policy']>
+export type DropView = ReturnType<AgentView['drops']>[number]
+export type EndpointView = ReturnType<AgentView['endpoints']>[number]
+
+/** The real agent in the lab's node namespace, driven as an operator does it: files, signals, its command and its HTTP server. */
+export class Agent {
+  readonly lab: Lab
+  readonly directory: string
+  readonly #env: NodeJS.ProcessEnv
+
+  constructor(lab: Lab, options: AgentOptions) {
+    this.lab = lab
+    this.directory = join(lab.directory, 'agent')
+    this.#env = { ...process.env, ...options.env }
+    mkdirSync(this.policyDirectory, { recursive: true })
+    for (const [name, text] of Object.entries(options.policies)) this.writePolicy(name, text)
+    writeFileSync(join(this.directory, 'endpoints.yaml'), stringify({ endpoints: endpoints() }))
+    this.configure(options.settings)
+  }
+
+  get policyDirectory(): string {
+    return join(this.directory, 'policies')
+  }
+
+  get configFile(): string {
+    return join(this.directory, 'config.yaml')
+  }
+
+  get stateDirectory(): string {
+    return join(this.directory, 'state')
+  }
+
+  configure(settings: Settings = {}): void {
+    const base: Settings = {
+      node: { name: 'lab' },
+      datapath: { bpffs: this.lab.bpffs, endpoints: join(this.directory, 'endpoints.yaml') },
+      policy: { paths: [this.policyDirectory] },
+      dns: { searchDomains: SEARCH },
+      fqdn: {},
+      state: { dir: this.stateDirectory },
+      log: { level: 'info' },
+    }
+    const keys = new Set([...Object.keys(base), ...Object.keys(settings)])
+    const merged = Object.fromEntries(
+      [...keys]
+        .map((key) => [key, { ...base[key], ...settings[key] }] as const)
+        .filter(([, v]) => Object.keys(v).length > 0),
+    )
+    writeFileSync(this.configFile, stringify(merged))
+  }
+
+  /** As an editor or a ConfigMap volume does it: whole, by rename. */
+  writePolicy(name: string, text: string): void {
+    const file = join(this.policyDirectory, name)
+    // The name of the half-written file ends in nothing that is read as a policy.
+    writeFileSync(`${file}.new`, text)
+    renameSync(`${file}.new`, file)
+  }
+
+  readPolicy(name: string): string {
+    return readFileSync(join(this.policyDirectory, name), 'utf8')
+  }
+
+  removePolicy(name: string): void {
+    rmSync(join(this.policyDirectory, name))
+  }
+
+  /** Starts the agent and waits until /readyz says 200. Returns the milliseconds that took. */
+  async start(timeoutMs = 20_000): Promise<number> {
+    const started = performance.now()
+    this.lab.processes.start(
+      'agent',
+      inside(this.lab.namespace('node'), [join(ROOT, 'bin/sekisho'), 'agent', '--config', this.configFile]),
+      this.#env,
+    )
+    await waitFor(
+      'the agent to be ready',
+      async () => {
+        if (this.pid === undefined) throw new Hopeless('the agent ended while it started')
+        const { code, stdout } = await this.#get('/readyz')
+        if (code === 200) return true
+        throw new Error(stdout)
+      },
+      { timeoutMs, everyMs: 25 },
+    ).catch((error: unknown) => {
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${this.log().slice(-4000)}`)
+    })
+    return performance.now() - started
+  }
+
+  get pid(): number | undefined {
+    return this.lab.processes.pid('agent')
+  }
+
+  log(): string {
+    return this.lab.processes.log('agent')
+  }
+
+  /** SIGKILL: no farewell. */
+  async kill(): Promise<void> {
+    this.lab.processes.signal('agent', 'SIGKILL')
+    await waitFor('the agent to be gone', () => (this.pid === undefined ? true : undefined), { everyMs: 2 })
+  }
+
+  /** SIGTERM; resolves with the milliseconds until the process was gone. */
+  stop(graceMs = 8000): Promise<number> {
+    return this.lab.processes.stop('agent', graceMs)
+  }
+
+  /** `sekisho ARGS...` in the node's namespace. */
+  command(args: readonly string[], input?: string): Promise<Outcome> {
+    return run(inside(this.lab.namespace('node'), [join(ROOT, 'bin/sekisho'), ...args]), {
+      env: this.#env,
+      ...(input === undefined ? {} : { input }),
+    })
+  }
+
+  async #get(path: string): Promise<{ code: number; stdout: string }> {
+    const { stdout } = await this.lab.at('node', [
+      'curl',
+      '-s',
+      '-m',
+      '3',
+      '-w',
+      '\n%{http_code}',
+      `http://127.0.0.1:9876${path}`,
+    ])
+    const cut = stdout.lastIndexOf('\n')
+    return { code: Number(stdout.slice(cut + 1)), stdout: stdout.slice(0, cut) }
+  }
+
+  /** Body of a path and its status code; code 0 when nothing listens. */
+  get(path: string): Promise<{ code: number; stdout: string }> {
+    return this.#get(path)
+  }
+
+  async #json<T>(path: string): Promise<T> {
+    const { code, stdout } = await this.#get(path)
+    if (code !== 200) throw new Error(`${path}: ${code} ${stdout}`)
+    return JSON.parse(stdout) as T
+  }
+
+  status(): Promise<StatusView> {
+    return this.#json('/v1/status')
+  }
+
+  policy(): Promise<PolicyStatusView> {
+    return this.#json('/v1/policy')
+  }
+
+  async endpoints(): Promise<readonly EndpointView[]> {
+    return (await this.#json<{ endpoints: EndpointView[] }>('/v1/endpoints')).endpoints
+  }
+
+  async drops(limit = 1000): Promise<readonly DropView[]> {
+    return (await this.#json<{ drops: DropView[] }>(`/v1/drops?limit=${limit}`)).drops
+  }
+
+  async metrics(): Promise<Metrics> {
+    const { code, stdout } = await this.#get('/metrics')
+    if (code !== 200) throw new Error(`/metrics: ${code}`)
+    return new Metrics(parseMetrics(stdout))
+  }
+
+  /** Waits until no thread uses a generation below the policy's own, and returns it. */
+  settled(atLeast = 1): Promise<number> {
+    return waitFor('the policy to be in force', async () => {
+      const { policyGeneration, workers } = await this.status()
+      const settled = workers.every((worker) => worker.generation === null || worker.generation >= policyGeneration)
+      return policyGeneration >= atLeast && settled ? policyGeneration : undefined
+    })
+  }
+
+  /** True while pins of the agent stand in the lab's bpffs. */
+  get pinned(): boolean {
+    return existsSync(join(this.lab.bpffs, 'sekisho'))
+  }
+}
+
+/** The three pods, and the resolver as the pod of kube-system it is in real life. */
+function endpoints(): unknown[] {
+  const pods = PODS.map((key) => ({ name: key, namespace: 'default', labels: { app: key }, key }))
+  const dns = { name: 'kube-dns', namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' }, key: 'dns' as const }
+  return [...pods, dns].map(({ name, namespace, labels, key }) => {
+    const { address4, address6, link } = spoke(key)
+    return { name, namespace, labels, addresses: [address4, address6], interface: link }
+  })
+}
