@@ -1,0 +1,109 @@
+import type { BpfCalls, Fd } from '../native/binding.ts'
+import { decodeU32, encodeU32 } from './layout-control.ts'
+import {
+  decodePolicyRow,
+  encodePolicyKey,
+  encodePolicyValue,
+  type KernelRow,
+  POLICY_KEY_BYTES,
+  POLICY_VALUE_BYTES,
+} from './layout-policy.ts'
+import { policyInnerSpec } from './map-specs.ts'
+import { scanMap } from './scan.ts'
+
+/** The rows of one policy; several endpoints may share one. Owns its descriptor. */
+export interface PolicyMap {
+  readonly fd: Fd
+  update(rows: readonly KernelRow[]): void
+  /** Rows that are not there are no error; the verdict is not looked at. */
+  delete(rows: readonly KernelRow[]): void
+  dump(): KernelRow[]
+  /** Gives up the descriptor; the kernel keeps the map as long as it is attached somewhere. Idempotent. */
+  close(): void
+}
+
+/** Endpoint id -> rows. */
+export interface PolicyMaps {
+  create(rows: readonly KernelRow[]): PolicyMap
+  /** Atomic: a packet meets the old rows or the new ones. */
+  attach(endpointId: number, map: PolicyMap): void
+  detach(endpointId: number): void
+  attached(): Iterable<number>
+}
+
+export interface PolicyMapsOptions {
+  /** Where redirect rows lead, host order. */
+  readonly proxyPort: number
+  /** Size of a new map. */
+  readonly entries: number
+}
+
+/** What the map handles need of the native door. */
+export type MapCalls = BpfCalls & { close(fd: Fd): void }
+
+function openPolicyMap(native: MapCalls, fd: Fd, proxyPort: number): PolicyMap {
+  let open = true
+  const keysOf = (rows: readonly KernelRow[]): Uint8Array => {
+    const keys = new Uint8Array(rows.length * POLICY_KEY_BYTES)
+    rows.forEach((row, i) => encodePolicyKey(row, keys, i * POLICY_KEY_BYTES))
+    return keys
+  }
+  return {
+    fd,
+    update(rows) {
+      if (rows.length === 0) return
+      const values = new Uint8Array(rows.length * POLICY_VALUE_BYTES)
+      rows.forEach((row, i) => encodePolicyValue(row, proxyPort, values, i * POLICY_VALUE_BYTES))
+      native.bpfMapUpdateBatch(fd, keysOf(rows), values, rows.length)
+    },
+    delete(rows) {
+      if (rows.length > 0) native.bpfMapDeleteBatch(fd, keysOf(rows), rows.length)
+    },
+    dump() {
+      const rows: KernelRow[] = []
+      scanMap(native, fd, POLICY_KEY_BYTES, POLICY_VALUE_BYTES, (keys, values, count) => {
+        for (let i = 0; i < count; i++) {
+          const found = decodePolicyRow(keys, values, i * POLICY_KEY_BYTES, i * POLICY_VALUE_BYTES)
+          if (found !== undefined) rows.push(found.row)
+        }
+      })
+      return rows
+    },
+    close() {
+      if (open) native.close(fd)
+      open = false
+    },
+  }
+}
+
+export function openPolicyMaps(native: MapCalls, fd: Fd, options: PolicyMapsOptions): PolicyMaps {
+  return {
+    create(rows) {
+      const inner = native.bpfMapCreate(policyInnerSpec(options.entries))
+      const map = openPolicyMap(native, inner, options.proxyPort)
+      try {
+        map.update(rows)
+      } catch (error) {
+        map.close()
+        throw error
+      }
+      return map
+    },
+    attach(endpointId, map) {
+      native.bpfMapUpdate(fd, encodeU32(endpointId), encodeU32(map.fd))
+    },
+    detach(endpointId) {
+      native.bpfMapDelete(fd, encodeU32(endpointId))
+    },
+    attached() {
+      const ids: number[] = []
+      const next = new Uint8Array(4)
+      let key: Uint8Array | null = null
+      while (native.bpfMapNextKey(fd, key, next)) {
+        ids.push(decodeU32(next))
+        key = next.slice()
+      }
+      return ids
+    },
+  }
+}
