@@ -33,6 +33,8 @@ export const ERRORS = {
   // cli
   SEKISHO_CLI_UNREACHABLE: 'the agent does not answer on its HTTP address',
   SEKISHO_CLI_ROOT: 'the command needs root',
+  // policy
+  SEKISHO_POLICY_SNAPSHOT: 'the compiled policy in shared memory is damaged',
 } as const
 
 export type ErrorCode = keyof typeof ERRORS
