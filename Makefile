@@ -1,5 +1,78 @@
-# Placeholder targets are filled in by their rooms.
+# Each target does its own set-up; what is there already is skipped. `make help` lists the targets.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
+STAMPS := build/stamps
+SETUP := $(STAMPS)/apt node_modules/.package-lock.json
+
+.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan bench bare clean need-root
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+need-root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make: this target makes namespaces and loads BPF programs: run it as root" >&2; exit 1; }
+
+setup: $(SETUP) ## install what is missing: Debian packages, Node 24 and the npm packages
+
+$(STAMPS)/apt: tools/apt-packages.txt tools/setup-apt.sh
+	@mkdir -p $(@D)
+	@tools/setup-apt.sh build test
+	@touch $@
+
+# npm runs on the Node that is outside: the one inside is what it replaces.
+node_modules/.package-lock.json: package-lock.json | $(STAMPS)/apt
+	@echo "setup: npm ci"
+	@PATH="$(SYSTEM_PATH)" npm ci --loglevel=error >build/npm.log 2>&1 || { tail -n 30 build/npm.log >&2; exit 1; }
+	@touch $@
+
+build: $(SETUP) ## compile the addon and the BPF programs
+	@$(MAKE) -C native
+	@$(MAKE) -C native/bpf
+
 include lab/lab.mk
+$(LAB_PROGRAMS): | $(STAMPS)/apt
+
+check: types lint format imports ## types, lint, format, import directions, and docs equal to the code
+	@vitest run --project unit test/repo
+
+types: $(SETUP)
+	@tsc --noEmit
+lint: $(SETUP)
+	@eslint . --max-warnings 0
+format: $(SETUP)
+	@prettier --check --log-level warn .
+imports: $(SETUP)
+	@depcruise --config .dependency-cruiser.cjs src
+
+docs: $(SETUP) ## write the generated pages: configuration, metrics
+	@node tools/docs.ts
+
+test: need-root build lab-programs ## everything: checks, unit, kernel, sanitizers, end to end
+	@tools/test.sh types lint format imports unit kernel asan e2e
+
+unit: $(SETUP)
+	@tools/test.sh unit
+kernel: need-root build lab-programs
+	@tools/test.sh kernel
+e2e: need-root build lab-programs
+	@tools/test.sh e2e
+asan: build
+	@tools/test.sh asan
+
+bench: need-root build ## compare with dnsdist; writes bench/results and docs/performance.md
+	@tools/setup-apt.sh bench
+	@$(MAKE) -C bench
+	@node bench/run.ts
+
+bare: need-root ## make demo and make test in a fresh Debian root
+	@mkdir -p build
+	@tools/setup-apt.sh bare
+	@tools/bare.sh
+
+clean: ## remove what was built; packages and node_modules stay
+	rm -rf build
