@@ -35,6 +35,19 @@ export const ERRORS = {
   SEKISHO_CLI_ROOT: 'the command needs root',
   // policy
   SEKISHO_POLICY_SNAPSHOT: 'the compiled policy in shared memory is damaged',
+  // netlink
+  SEKISHO_NETLINK_REFUSED: 'the kernel refused a netlink request',
+  SEKISHO_NETLINK_PROTOCOL: 'the kernel sent a netlink message that is not well-formed',
+  SEKISHO_NETLINK_INTERRUPTED: 'a netlink table changed each time it was read',
+  SEKISHO_NETLINK_TIMEOUT: 'the kernel did not answer a netlink request',
+  // datapath
+  SEKISHO_DATAPATH_BPFFS: 'the BPF file system cannot be used',
+  SEKISHO_DATAPATH_LAYOUT: 'a pinned map has another layout than this version needs',
+  SEKISHO_DATAPATH_OBJECT: 'the BPF object cannot be loaded',
+  SEKISHO_DATAPATH_ATTACH: 'a program cannot be attached to an interface',
+  SEKISHO_DATAPATH_ROUTING: 'the routing rules of the redirect cannot be set',
+  SEKISHO_DATAPATH_ENDPOINTS: 'the endpoints file is not usable',
+  SEKISHO_DATAPATH_IDS: 'there is no endpoint id left, or the file of ids is damaged',
 } as const
 
 export type ErrorCode = keyof typeof ERRORS

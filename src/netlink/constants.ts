@@ -1,0 +1,80 @@
+/** Numbers of <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h>, <linux/fib_rules.h>. */
+export const NETLINK_ROUTE = 0
+
+export const NLMSG_NOOP = 1
+export const NLMSG_ERROR = 2
+export const NLMSG_DONE = 3
+export const NLMSG_OVERRUN = 4
+
+export const NLM_F_REQUEST = 0x1
+export const NLM_F_MULTI = 0x2
+export const NLM_F_ACK = 0x4
+export const NLM_F_DUMP_INTR = 0x10
+/** In an error: the request is not echoed. */
+export const NLM_F_CAPPED = 0x100
+/** In an error: attributes follow. */
+export const NLM_F_ACK_TLVS = 0x200
+export const NLM_F_DUMP = 0x300
+export const NLM_F_REPLACE = 0x100
+export const NLM_F_EXCL = 0x200
+export const NLM_F_CREATE = 0x400
+
+export const NLMSGERR_ATTR_MSG = 1
+
+export const RTM_NEWLINK = 16
+export const RTM_DELLINK = 17
+export const RTM_GETLINK = 18
+export const RTM_NEWADDR = 20
+export const RTM_DELADDR = 21
+export const RTM_GETADDR = 22
+export const RTM_NEWROUTE = 24
+export const RTM_DELROUTE = 25
+export const RTM_GETROUTE = 26
+export const RTM_NEWRULE = 32
+export const RTM_DELRULE = 33
+export const RTM_GETRULE = 34
+
+export const AF_UNSPEC = 0
+export const AF_INET = 2
+export const AF_INET6 = 10
+
+export const IFLA_ADDRESS = 1
+export const IFLA_IFNAME = 3
+export const IFLA_MTU = 4
+export const IFLA_MASTER = 10
+export const IFLA_OPERSTATE = 16
+export const IFLA_LINKINFO = 18
+export const IFLA_INFO_KIND = 1
+export const IFF_UP = 0x1
+/** Name with its final NUL: IFNAMSIZ. */
+export const INTERFACE_NAME_BYTES = 16
+
+export const IFA_ADDRESS = 1
+export const IFA_LOCAL = 2
+export const IFA_FLAGS = 8
+
+export const FRA_PRIORITY = 6
+export const FRA_FWMARK = 10
+export const FRA_TABLE = 15
+export const FRA_FWMASK = 16
+export const FRA_PROTOCOL = 21
+export const FR_ACT_TO_TBL = 1
+export const FIB_RULE_INVERT = 2
+
+export const RTA_DST = 1
+export const RTA_OIF = 4
+export const RTA_GATEWAY = 5
+export const RTA_PRIORITY = 6
+export const RTA_TABLE = 15
+
+export const RTN_UNICAST = 1
+export const RTN_LOCAL = 2
+export const RT_SCOPE_UNIVERSE = 0
+export const RT_SCOPE_LINK = 253
+export const RT_SCOPE_HOST = 254
+/** Network managers leave alone what bears the kernel's own protocol number. */
+export const RTPROT_KERNEL = 2
+
+export const RTNLGRP_LINK = 1
+export const RTNLGRP_IPV4_IFADDR = 5
+export const RTNLGRP_IPV6_IFADDR = 9

@@ -1,0 +1,103 @@
+import { type Cidr, formatCidr } from '../core/ip.ts'
+import { attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import type { NetlinkConnection } from './connection.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  NLM_F_CREATE,
+  NLM_F_REPLACE,
+  RTA_DST,
+  RTA_OIF,
+  RTA_TABLE,
+  RTM_DELROUTE,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+} from './constants.ts'
+import { isRefusal } from './errors.ts'
+import type { Message } from './message.ts'
+
+/** struct rtmsg: u8 family, dst_len, src_len, tos, table, protocol, scope, type, u32 flags. */
+const ROUTE_BYTES = 12
+
+/** A route to an interface. */
+export interface Route {
+  readonly destination: Cidr
+  readonly table: number
+  /** RTPROT_*, RT_SCOPE_*, RTN_*. */
+  readonly protocol: number
+  readonly scope: number
+  readonly type: number
+  /** Index of the interface; undefined for routes without one (unreachable, ...) or with several. */
+  readonly oif: number | undefined
+}
+
+/** Body of a request that adds or deletes the route. */
+export function encodeRoute(route: Route): Uint8Array[] {
+  const header = new Uint8Array(ROUTE_BYTES)
+  header[0] = route.destination.ip.family === 4 ? AF_INET : AF_INET6
+  header[1] = route.destination.bits
+  header[4] = route.table < 256 ? route.table : 0
+  header[5] = route.protocol
+  header[6] = route.scope
+  header[7] = route.type
+  const parts = [header, attributeU32(RTA_TABLE, route.table)]
+  if (route.destination.bits > 0) parts.push(attribute(RTA_DST, route.destination.ip.bytes))
+  if (route.oif !== undefined) parts.push(attributeU32(RTA_OIF, route.oif))
+  return parts
+}
+
+/** Undefined when the message is no IPv4 or IPv6 route or is malformed. */
+export function decodeRoute(message: Message): Route | undefined {
+  const body = message.body
+  if (body.length < ROUTE_BYTES) return undefined
+  const attributes = parseAttributes(body, ROUTE_BYTES)
+  const family = body[0] === AF_INET ? 4 : body[0] === AF_INET6 ? 6 : undefined
+  if (attributes === undefined || family === undefined) return undefined
+  const size = family === 4 ? 4 : 16
+  const destination = findAttribute(attributes, RTA_DST) ?? new Uint8Array(size)
+  const bits = body[1] ?? 0
+  if (destination.length !== size || bits > size * 8) return undefined
+  return {
+    destination: { ip: { family, bytes: destination.slice() }, bits },
+    table: readU32(attributes, RTA_TABLE) ?? body[4] ?? 0,
+    protocol: body[5] ?? 0,
+    scope: body[6] ?? 0,
+    type: body[7] ?? 0,
+    oif: readU32(attributes, RTA_OIF),
+  }
+}
+
+/** The routes of one table; a table that does not exist has none. */
+export function listRoutes(connection: NetlinkConnection, family: 4 | 6, table: number): Route[] {
+  const header = new Uint8Array(ROUTE_BYTES)
+  header[0] = family === 4 ? AF_INET : AF_INET6
+  let messages: readonly Message[]
+  try {
+    messages = connection.dump('list of routes', RTM_GETROUTE, [header, attributeU32(RTA_TABLE, table)])
+  } catch (error) {
+    if (isRefusal(error, 'ENOENT')) return []
+    throw error
+  }
+  return messages
+    .filter((message) => message.type === RTM_NEWROUTE)
+    .map(decodeRoute)
+    .filter((route): route is Route => route?.table === table)
+}
+
+const nameOf = (route: Route): string => `route ${formatCidr(route.destination)} in table ${route.table}`
+
+/** Adds the route, or puts it in place of one with the same destination. */
+export function replaceRoute(connection: NetlinkConnection, route: Route): void {
+  connection.request(nameOf(route), RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, encodeRoute(route))
+}
+
+/** False when there was none. */
+export function deleteRoute(connection: NetlinkConnection, route: Route): boolean {
+  try {
+    connection.request(nameOf(route), RTM_DELROUTE, 0, encodeRoute(route))
+    return true
+  } catch (error) {
+    if (isRefusal(error, 'ESRCH', 'ENOENT')) return false
+    throw error
+  }
+}
