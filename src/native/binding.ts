@@ -153,6 +153,8 @@ export interface MapInfo {
   readonly id: number
   readonly keySize: number
   readonly valueSize: number
+  /** Octets of one value in the calls below: `valueSize`, for per-CPU types that rounded up to 8 times the possible CPUs. */
+  readonly valueOctets: number
   readonly maxEntries: number
   readonly flags: number
   readonly name: string
@@ -210,7 +212,12 @@ export interface BpfCalls {
     data: Uint8Array,
     context: Uint8Array | undefined,
     repeat: number,
-  ): { readonly returnValue: number; readonly data: Uint8Array; readonly context: Uint8Array; readonly nanoseconds: number }
+  ): {
+    readonly returnValue: number
+    readonly data: Uint8Array
+    readonly context: Uint8Array
+    readonly nanoseconds: number
+  }
   /** BPF_LINK_CREATE with attach type 46 (BPF_TCX_INGRESS) or 47 (BPF_TCX_EGRESS); ENOTSUP/EINVAL where the kernel has no tcx. */
   bpfLinkCreateTcx(program: Fd, ifindex: number, attachType: number): Fd
   bpfLinkUpdate(link: Fd, program: Fd): void
@@ -234,4 +241,7 @@ export interface NetlinkCalls {
   netlinkReceive(fd: Fd, out: Uint8Array, timeoutMs: number): number
 }
 
-export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls {}
+export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls {
+  /** Pumps and rings of this thread that are open: for tests of leaks. */
+  liveHandles(): number
+}
