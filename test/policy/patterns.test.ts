@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { walkMatches } from '../../src/policy/label-walk.ts'
 import { parsePattern, unmatchable } from '../../src/policy/patterns.ts'
 import type { Dialect } from '../../src/policy/patterns.ts'
-import { readTable, rowLabels } from './patterns-table.ts'
+import { readTable, rowLabels } from './support/patterns-table.ts'
 
 const table = readTable()
 

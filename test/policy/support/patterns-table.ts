@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { textLabels, wireLabels } from '../../src/policy/label-walk.ts'
-import type { NameLabels } from '../../src/policy/label-walk.ts'
+import { textLabels, wireLabels } from '../../../src/policy/label-walk.ts'
+import type { NameLabels } from '../../../src/policy/label-walk.ts'
 
 /** One measured row: what Cilium's own code says, by kind of rule and generation. */
 export interface TableRow {
@@ -12,7 +12,7 @@ export interface TableRow {
 }
 
 export function readTable(): TableRow[] {
-  const text = readFileSync(new URL('fixtures/patterns.tsv', import.meta.url), 'utf8')
+  const text = readFileSync(new URL('../fixtures/patterns.tsv', import.meta.url), 'utf8')
   return text
     .split('\n')
     .map((row, i) => ({ cells: row.split('\t'), line: i + 1 }))
