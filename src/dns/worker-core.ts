@@ -53,7 +53,6 @@ const PROTOCOL_UDP = 17
 /** A query that is asked again sooner than this is not forwarded again. */
 const RETRANSMIT_MS = 900
 const ID_ATTEMPTS = 16
-const COMPLETIONS = 256
 
 export interface WorkerCoreConfig {
   readonly denyResponse: DenyResponse
@@ -101,8 +100,8 @@ export class WorkerCore {
   readonly #query = new QueryReader()
   readonly #answer: AnswerReader
   readonly #denial: Denial
-  readonly #tickets = new Uint32Array(COMPLETIONS)
-  readonly #statuses = new Uint8Array(COMPLETIONS)
+  readonly #tickets: Uint32Array
+  readonly #statuses: Uint8Array
   #policy: PolicyView
   #nowMs = 0
 
@@ -123,6 +122,9 @@ export class WorkerCore {
     this.#pending = new PendingSlots(config.maxPending, memory.pendingAt, memory.stride)
     this.#answer = new AnswerReader(memory.stride / 16)
     this.#denial = new Denial(config.denyResponse, config.searchDomains)
+    // What a turn has room for whatever arrives.
+    this.#tickets = new Uint32Array(memory.maxOut - memory.slots)
+    this.#statuses = new Uint8Array(memory.maxOut - memory.slots)
     this.#policy = deps.policy
   }
 
@@ -198,7 +200,7 @@ export class WorkerCore {
   /** Answers whose mapping stands now, or will not. */
   #complete(room: number): void {
     const inFlight = this.#inFlight
-    while (this.#outbox.count + COMPLETIONS <= room) {
+    while (this.#outbox.count + this.#tickets.length <= room) {
       const done = this.#learner.completed(this.#tickets, this.#statuses)
       for (let i = 0; i < done; i++) {
         const slot = this.#pending.resolve(this.#tickets[i]!)
@@ -219,7 +221,7 @@ export class WorkerCore {
           this.#giveUp(entry, EDE_OTHER)
         }
       }
-      if (done < COMPLETIONS) return
+      if (done < this.#tickets.length) return
     }
   }
 
