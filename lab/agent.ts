@@ -18,6 +18,8 @@ export interface AgentOptions {
   /** Settings over the lab's own, section by section. */
   readonly settings?: Settings
   readonly env?: Readonly<Record<string, string>>
+  /** Another dns worker than src/worker.ts, from the checkout's root: for tests that need a wrong or a mortal one. */
+  readonly workerEntry?: string
 }
 
 export type StatusView = ReturnType<AgentView['status']>
@@ -30,11 +32,21 @@ export class Agent {
   readonly lab: Lab
   readonly directory: string
   readonly #env: NodeJS.ProcessEnv
+  readonly #program: readonly string[]
 
   constructor(lab: Lab, options: AgentOptions) {
     this.lab = lab
     this.directory = join(lab.directory, 'agent')
     this.#env = { ...process.env, ...options.env }
+    this.#program =
+      options.workerEntry === undefined
+        ? [join(ROOT, 'bin/sekisho'), 'agent', '--config', this.configFile]
+        : [
+            process.execPath,
+            join(ROOT, 'test/support/other-worker.ts'),
+            join(ROOT, options.workerEntry),
+            this.configFile,
+          ]
     mkdirSync(this.policyDirectory, { recursive: true })
     for (const [name, text] of Object.entries(options.policies)) this.writePolicy(name, text)
     writeFileSync(join(this.directory, 'endpoints.yaml'), stringify({ endpoints: endpoints() }))
@@ -91,11 +103,7 @@ export class Agent {
   /** Starts the agent and waits until /readyz says 200. Returns the milliseconds that took. */
   async start(timeoutMs = 20_000): Promise<number> {
     const started = performance.now()
-    this.lab.processes.start(
-      'agent',
-      inside(this.lab.namespace('node'), [join(ROOT, 'bin/sekisho'), 'agent', '--config', this.configFile]),
-      this.#env,
-    )
+    this.lab.processes.start('agent', inside(this.lab.namespace('node'), this.#program), this.#env)
     await waitFor(
       'the agent to be ready',
       async () => {

@@ -15,6 +15,8 @@ import { PODS } from './topology.ts'
 
 /** Two demos at the same time need two prefixes. */
 const PREFIX = process.env['DEMO_PREFIX'] ?? 'skd'
+/** A closed connection keeps its address for as long as it is remembered: seconds here, so that nobody has to wait for it. */
+const SETTINGS = { fqdn: { conntrackInterval: '500ms' }, datapath: { conntrack: { closeSeconds: 1 } } }
 const keep = /^(1|yes|true)$/.test(process.env['KEEP'] ?? '')
 const screen = new Screen()
 const lines: Line[] = []
@@ -60,7 +62,7 @@ async function setUp(): Promise<Stage | undefined> {
   const stage = lab
   const started = await show('agent: started, ready', async () => {
     const policies = Object.fromEntries(['client-a.yaml', 'client-b.yaml'].map((name) => [name, policyFile(name)]))
-    agent = new Agent(stage, { policies })
+    agent = new Agent(stage, { policies, settings: SETTINGS })
     const ms = await agent.start()
     const { endpoints } = await agent.status()
     return { detail: `${endpoints.known} endpoints, ${endpoints.enforced} of them with policy`, ms }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looks a name up and connects to what came back at once, over and over with names never asked before:
-//   fresh SERVER PATTERN FIRST COUNT [WORKERS] [4|6|both] [PORT]
-// PATTERN has one %d-like directive (n%06d.fresh.test). Prints one JSON line. TCP_INFO of each connected socket says
+//   fresh [-l LOOKUP_MS] [-c CONNECT_MS] [-v] SERVER PATTERN FIRST COUNT [WORKERS] [4|6|both] [PORT]
+// PATTERN has one %d-like directive (n%06d.fresh.test). -v prints each address to standard error as soon as its answer
+// has come. Prints one JSON line. TCP_INFO of each connected socket says
 // whether a SYN had to be sent twice: 1 s is what a lost first packet costs.
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -10,8 +11,7 @@
 #include <sys/wait.h>
 #include "wire.h"
 
-#define LOOKUP_MS 3000
-#define CONNECT_MS 4000
+static int lookup_ms = 3000, connect_ms = 4000, tell;
 
 struct tally {
 	unsigned lookups, answered, connected, retransmitted, failed;
@@ -29,13 +29,15 @@ static int look_up(struct target *server, const char *name, uint16_t type, struc
 	if (send(fd, p, (size_t)length, 0) < 0)
 		die("send");
 	struct pollfd wait = { fd, POLLIN, 0 };
-	if (poll(&wait, 1, LOOKUP_MS) == 1) {
+	if (poll(&wait, 1, lookup_ms) == 1) {
 		int got = (int)recv(fd, p, sizeof p, 0);
 		uint8_t address[16];
 		char text[64];
 		if (got > 12 && (p[0] << 8 | p[1]) == id && first_address(p, got, type, address)) {
 			inet_ntop(type == 1 ? AF_INET : AF_INET6, address, text, sizeof text);
 			found = make_target(out, text, port);
+			if (tell && found)
+				dprintf(2, "%s\n", text);
 		}
 	}
 	close(fd);
@@ -55,7 +57,7 @@ static int try_connect(struct target *to)
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	if (connect(fd, (struct sockaddr *)&to->sa, to->length) == 0 || errno == EINPROGRESS) {
 		struct pollfd wait = { fd, POLLOUT, 0 };
-		if (poll(&wait, 1, CONNECT_MS) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && !error) {
+		if (poll(&wait, 1, connect_ms) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && !error) {
 			struct tcp_info info;
 			socklen_t length = sizeof info;
 			memset(&info, 0, sizeof info);
@@ -97,6 +99,19 @@ static void work(struct tally *t, struct target *server, char **argv, int first,
 
 int main(int argc, char **argv)
 {
+	int option;
+	while ((option = getopt(argc, argv, "l:c:v")) != -1) {
+		if (option == 'l')
+			lookup_ms = atoi(optarg);
+		else if (option == 'c')
+			connect_ms = atoi(optarg);
+		else if (option == 'v')
+			tell = 1;
+		else
+			return 2;
+	}
+	argc -= optind - 1;
+	argv += optind - 1;
 	if (argc < 5)
 		return 2;
 	int first = atoi(argv[3]), count = atoi(argv[4]), workers = argc > 5 ? atoi(argv[5]) : 1, port = argc > 7 ? atoi(argv[7]) : 80;

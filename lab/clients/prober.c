@@ -22,8 +22,8 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	enum { MAX = 64 };
-	struct target to[MAX];
+	enum { MAX = 4096 };
+	static struct target to[MAX];
 	int n = 0;
 	for (int i = optind; i + 1 < argc && n < MAX; i += 2)
 		must_target(&to[n++], argv[i], atoi(argv[i + 1]));

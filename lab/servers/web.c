@@ -49,6 +49,8 @@ static int open_port(int port, int type)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
 	if (type == SOCK_DGRAM) {
+		// Addresses of a local route stand on no interface; without this the kernel refuses them as a source.
+		setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof one);
 		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one);
 	}
