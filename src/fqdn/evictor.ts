@@ -1,0 +1,98 @@
+import { FQDN } from './counters.ts'
+import { NO_PAIR } from './entry-store.ts'
+import type { NameState } from './name-state.ts'
+import type { EndpointNames } from './pair-store.ts'
+
+/** Names looked at for a victim before the endpoint's limit gives way a little. */
+const NAME_PROBES = 64
+/** Entries looked at for a victim before an answer is refused. */
+const ENTRY_PROBES = 1024
+const ENTRY_SAMPLE = 32
+
+/**
+ * Who has to go when a limit is reached. `maxEntries` is hard: what finds no victim is refused. The limits per name
+ * and per endpoint are soft: when everything looked at has a live connection they give way by a quarter, and only
+ * then an answer is refused. An entry with a live connection never goes while another one can. How much is known of
+ * connections is as old as the last conntrack pass.
+ */
+export class Evictor {
+  readonly #state: NameState
+  #hand = 0
+
+  constructor(state: NameState) {
+    this.#state = state
+  }
+
+  #evict(entry: number): void {
+    this.#state.removeEntry(entry)
+    this.#state.count(FQDN.evictedEntries)
+  }
+
+  roomForName(owner: EndpointNames): boolean {
+    const { pairs, limits } = this.#state
+    if (owner.names < limits.maxNamesPerEndpoint) return true
+    for (let probes = Math.min(NAME_PROBES, owner.names); probes > 0; probes--) {
+      const oldest = owner.oldest
+      if (!this.#pairLive(oldest)) {
+        // The pair, and perhaps its name, go with their last entry.
+        for (let n = pairs.entryCount[oldest] as number; n > 0; n--) this.#evict(pairs.entries[oldest] as number)
+        this.#state.count(FQDN.evictedNames)
+        return true
+      }
+      pairs.renew(owner, oldest)
+    }
+    return owner.names < limits.maxNamesPerEndpoint * 1.25
+  }
+
+  #pairLive(pair: number): boolean {
+    const { pairs, lastPass } = this.#state
+    return lastPass > 0 && (pairs.livePass[pair] as number) >= lastPass
+  }
+
+  /** Room in `pair` for one more: the first to expire goes. */
+  roomForAddress(pair: number): boolean {
+    const state = this.#state
+    const { pairs, entries, limits } = state
+    if ((pairs.entryCount[pair] as number) < limits.maxAddressesPerName) return true
+    let victim = -1
+    let soonest = Infinity
+    for (let e = pairs.entries[pair] as number; e >= 0; e = entries.nextOfPair[e] as number) {
+      if (entries.touched[e] === state.learning || state.isLive(e)) continue
+      const until = state.until(e)
+      if (until < soonest) {
+        soonest = until
+        victim = e
+      }
+    }
+    if (victim >= 0) {
+      this.#evict(victim)
+      return true
+    }
+    return (pairs.entryCount[pair] as number) < limits.maxAddressesPerName * 1.25
+  }
+
+  /** Room for one more entry of anybody: of a sample, the first to expire goes. */
+  roomForEntry(): boolean {
+    const state = this.#state
+    const { entries } = state
+    if (!entries.full) return true
+    let victim = -1
+    let soonest = Infinity
+    let sampled = 0
+    for (let probes = 0; probes < ENTRY_PROBES && sampled < ENTRY_SAMPLE; probes++) {
+      const e = this.#hand
+      this.#hand = (e + 1) % entries.high
+      if (!entries.used(e) || entries.touched[e] === state.learning || state.isLive(e)) continue
+      if (entries.pair[e] !== NO_PAIR && entries.pair[e] === state.pinned) continue
+      sampled++
+      const until = state.until(e)
+      if (until < soonest) {
+        soonest = until
+        victim = e
+      }
+    }
+    if (victim < 0) return false
+    this.#evict(victim)
+    return true
+  }
+}
