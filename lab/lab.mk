@@ -20,8 +20,8 @@ build/lab/resolve-musl: lab/clients/resolve.c lab/clients/wire.h
 	musl-gcc -static $(LAB_CFLAGS) -o $@ $<
 
 # KEEP=1 leaves everything up; DEMO_JSON=FILE writes the table as JSON.
-demo: build lab-programs
+demo: need-root build lab-programs ## show the gate line by line on this machine (KEEP=1 leaves it up)
 	node lab/demo.ts
 
-demo-down:
+demo-down: need-root ## end a demo that was left up
 	node lab/demo.ts --down

@@ -40,9 +40,7 @@ export class Screen {
 
   end(line: Line): void {
     if (this.#live) this.#out.write('\r\u001b[2K')
-    this.#out.write(
-      `  ${this.#mark(line)}  ${line.step.padEnd(STEP_WIDTH)}${this.#ms(line)}  ${this.#fit(line.detail)}\n`,
-    )
+    this.#out.write(`  ${this.#mark(line)}  ${line.step.padEnd(STEP_WIDTH)}${this.#ms(line)}  ${this.#fit(line)}\n`)
   }
 
   /** What was shown, once more, without what moved. */
@@ -69,9 +67,9 @@ export class Screen {
   }
 
   /** A detail stays on its line; a failure is told whole. */
-  #fit(detail: string): string {
+  #fit({ detail, ok }: Line): string {
     const room = this.#live ? this.#out.columns - STEP_WIDTH - MS_WIDTH - 12 : Infinity
     const text = detail.trim().replaceAll('\n', ' | ')
-    return this.#paint('dim', text.length > room && room > 20 ? `${text.slice(0, room - 3)}...` : text)
+    return this.#paint('dim', ok && text.length > room && room > 20 ? `${text.slice(0, room - 3)}...` : text)
   }
 }

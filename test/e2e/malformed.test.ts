@@ -101,6 +101,33 @@ describe.each([
 })
 
 describe('over TCP', () => {
+  it('believes no malformed answer of a server either', async () => {
+    const { lab, agent } = site()
+    const pid = agent.pid
+    lab.writeOddScript(oddScript())
+    const before = await agent.metrics()
+    const lines = BAD_ANSWERS.map(({ key }) => questionFor(key).toString('hex'))
+    const replies = await exchange(lab, 'client-a', ODD4, lines, { tcp: true, timeoutMs: 1000 })
+    const wrong = BAD_ANSWERS.filter((answer, i) => {
+      const reply = replies[i] ?? ''
+      return answer.expect === 'servfail' && /^[0-9a-f]{24}/.test(reply) && rcode(reply) !== 2
+    })
+    expect(wrong.map(({ what }) => what)).toEqual([])
+    expect(risen(before, await agent.metrics())).toEqual(
+      expect.arrayContaining(['answer_rdlength', 'answer_record_cut', 'answer_name']),
+    )
+    expect(
+      await reach(
+        lab,
+        'client-a',
+        BAD_ANSWERS.flatMap((answer) => answer.poison),
+        80,
+        60,
+      ),
+    ).toBe(0)
+    expect(agent.pid).toBe(pid)
+  })
+
   it('closes on what is no message, answers no malformed query with an allow and goes on', async () => {
     const { lab, agent } = site()
     const pid = agent.pid
