@@ -5,9 +5,12 @@ import {
   decodeDropKey,
   decodeMetricsKey,
   DROP_KEY_BYTES,
+  LIMITER_VALUE_BYTES,
   METRICS_KEY_BYTES,
   sumCounters,
+  sumSuppressed,
 } from './layout-counters.ts'
+import { scanMap } from './scan.ts'
 
 export interface ReasonCounter extends Counter {
   /** 0: forwarded. */
@@ -25,37 +28,45 @@ export interface DropCounter extends Counter {
 export interface CounterMaps {
   reasons(): ReasonCounter[]
   drops(): DropCounter[]
+  /** Drops that were counted and not reported as events, because of the limit. */
+  suppressedEvents(): number
   /** Forgets the drops of an endpoint that is gone. */
   forget(endpointId: number): void
 }
 
-/** `cpus`: possible CPUs of the machine, as the kernel keeps a copy for each. */
-export function openCounterMaps(native: BpfCalls, fds: { metrics: Fd; drops: Fd }, cpus: number): CounterMaps {
+export function openCounterMaps(
+  native: BpfCalls,
+  fds: { readonly metrics: Fd; readonly drops: Fd; readonly limiter: Fd },
+): CounterMaps {
+  // The kernel keeps a copy for each CPU the machine can have.
+  const cpus = native.bpfMapInfo(fds.metrics).valueOctets / COUNTER_VALUE_BYTES
   const value = new Uint8Array(COUNTER_VALUE_BYTES * cpus)
   const keysOf = (fd: Fd, size: number): Uint8Array[] => {
     const keys: Uint8Array[] = []
-    const next = new Uint8Array(size)
-    let key: Uint8Array | null = null
-    while (native.bpfMapNextKey(fd, key, next)) {
-      key = next.slice()
-      keys.push(key)
-    }
+    scanMap(native, fd, size, value.length, (found, _values, count) => {
+      for (let i = 0; i < count; i++) keys.push(found.slice(i * size, (i + 1) * size))
+    })
     return keys
   }
-  const read = <T>(fd: Fd, size: number, decode: (key: Uint8Array) => T): (T & Counter)[] => {
-    const found: (T & Counter)[] = []
-    for (const key of keysOf(fd, size)) {
-      if (native.bpfMapLookup(fd, key, value)) found.push({ ...decode(key), ...sumCounters(value, 0, cpus) })
-    }
-    return found
+  const read = <T>(fd: Fd, size: number, decode: (key: Uint8Array, offset: number) => T): (T & Counter)[] => {
+    const all: (T & Counter)[] = []
+    scanMap(native, fd, size, value.length, (keys, values, count) => {
+      for (let i = 0; i < count; i++)
+        all.push({ ...decode(keys, i * size), ...sumCounters(values, i * value.length, cpus) })
+    })
+    return all
   }
   return {
-    reasons: () => read(fds.metrics, METRICS_KEY_BYTES, (key) => decodeMetricsKey(key)),
-    drops: () => read(fds.drops, DROP_KEY_BYTES, (key) => decodeDropKey(key)),
+    reasons: () => read(fds.metrics, METRICS_KEY_BYTES, decodeMetricsKey),
+    drops: () => read(fds.drops, DROP_KEY_BYTES, decodeDropKey),
+    suppressedEvents() {
+      const buckets = new Uint8Array(LIMITER_VALUE_BYTES * cpus)
+      native.bpfMapLookup(fds.limiter, new Uint8Array(4), buckets)
+      return sumSuppressed(buckets, cpus)
+    },
     forget(endpointId) {
-      for (const key of keysOf(fds.drops, DROP_KEY_BYTES)) {
-        if (decodeDropKey(key).endpointId === endpointId) native.bpfMapDelete(fds.drops, key)
-      }
+      const keys = keysOf(fds.drops, DROP_KEY_BYTES).filter((key) => decodeDropKey(key).endpointId === endpointId)
+      for (const key of keys) native.bpfMapDelete(fds.drops, key)
     },
   }
 }

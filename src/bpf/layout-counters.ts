@@ -6,6 +6,8 @@ export const METRICS_KEY_BYTES = 8
 export const DROP_KEY_BYTES = 4
 /** Of one CPU. */
 export const COUNTER_VALUE_BYTES = 16
+/** Token bucket of one CPU (`struct limiter_value`): time, tokens, suppressed events. */
+export const LIMITER_VALUE_BYTES = 24
 
 export const DIRECTION_INGRESS = 1
 export const DIRECTION_EGRESS = 2
@@ -55,4 +57,12 @@ export function sumCounters(bytes: Uint8Array, offset: number, cpus: number): Co
     octets += view.getBigUint64(offset + cpu * COUNTER_VALUE_BYTES + 8, LITTLE_ENDIAN)
   }
   return { packets: Number(packets), bytes: Number(octets) }
+}
+
+/** Suppressed events in the buckets of all CPUs. */
+export function sumSuppressed(bytes: Uint8Array, cpus: number): number {
+  const view = viewOf(bytes)
+  let sum = 0n
+  for (let cpu = 0; cpu < cpus; cpu++) sum += view.getBigUint64(cpu * LIMITER_VALUE_BYTES + 16, LITTLE_ENDIAN)
+  return Number(sum)
 }

@@ -1,7 +1,7 @@
 import type { MapCreateOptions, MapInfo } from '../native/binding.ts'
 import { CT4_KEY_BYTES, CT6_KEY_BYTES, CT_VALUE_BYTES } from './layout-conntrack.ts'
 import { CONFIG_VALUE_BYTES, INTERFACE_KEY_BYTES, INTERFACE_VALUE_BYTES } from './layout-control.ts'
-import { COUNTER_VALUE_BYTES, DROP_KEY_BYTES, METRICS_KEY_BYTES } from './layout-counters.ts'
+import { COUNTER_VALUE_BYTES, DROP_KEY_BYTES, LIMITER_VALUE_BYTES, METRICS_KEY_BYTES } from './layout-counters.ts'
 import { IPCACHE_KEY_BYTES, IPCACHE_VALUE_BYTES } from './layout-ipcache.ts'
 import { LXC_KEY_BYTES, LXC_VALUE_BYTES } from './layout-lxc.ts'
 import { POLICY_KEY_BYTES, POLICY_VALUE_BYTES } from './layout-policy.ts'
@@ -43,7 +43,7 @@ export interface MapSizes {
   readonly ipcacheEntries: number
   /** Rows of one endpoint. */
   readonly policyEntries: number
-  /** TCP connections of one family; other protocols get half as many, as in Cilium. */
+  /** Of each of the four conntrack maps. */
   readonly conntrackEntries: number
 }
 
@@ -69,8 +69,7 @@ export function mapSpecs(sizes: MapSizes): Readonly<Record<MapName, MapCreateOpt
     maxEntries: number,
     flags = 0,
   ): MapCreateOptions => ({ name, type, keySize, valueSize, maxEntries, flags })
-  const tcp = sizes.conntrackEntries
-  const other = Math.max(1, Math.floor(tcp / 2))
+  const connections = sizes.conntrackEntries
   return {
     ipcache: spec(
       'ipcache',
@@ -83,17 +82,17 @@ export function mapSpecs(sizes: MapSizes): Readonly<Record<MapName, MapCreateOpt
     policy: spec('policy', MAP_HASH_OF_MAPS, 4, 4, MAX_ENDPOINTS),
     lxc: spec('lxc', MAP_HASH, LXC_KEY_BYTES, LXC_VALUE_BYTES, 65535, FLAG_NO_PREALLOC),
     interfaces: spec('interfaces', MAP_HASH, INTERFACE_KEY_BYTES, INTERFACE_VALUE_BYTES, MAX_ENDPOINTS),
-    ct4: spec('ct4', MAP_LRU_HASH, CT4_KEY_BYTES, CT_VALUE_BYTES, tcp),
-    ct6: spec('ct6', MAP_LRU_HASH, CT6_KEY_BYTES, CT_VALUE_BYTES, tcp),
-    ct_any4: spec('ct_any4', MAP_LRU_HASH, CT4_KEY_BYTES, CT_VALUE_BYTES, other),
-    ct_any6: spec('ct_any6', MAP_LRU_HASH, CT6_KEY_BYTES, CT_VALUE_BYTES, other),
+    ct4: spec('ct4', MAP_LRU_HASH, CT4_KEY_BYTES, CT_VALUE_BYTES, connections),
+    ct6: spec('ct6', MAP_LRU_HASH, CT6_KEY_BYTES, CT_VALUE_BYTES, connections),
+    ct_any4: spec('ct_any4', MAP_LRU_HASH, CT4_KEY_BYTES, CT_VALUE_BYTES, connections),
+    ct_any6: spec('ct_any6', MAP_LRU_HASH, CT6_KEY_BYTES, CT_VALUE_BYTES, connections),
     frag4: spec('frag4', MAP_LRU_HASH, 12, 8, 8192),
     frag6: spec('frag6', MAP_LRU_HASH, 40, 8, 8192),
     metrics: spec('metrics', MAP_PERCPU_HASH, METRICS_KEY_BYTES, COUNTER_VALUE_BYTES, 1024),
     drops: spec('drops', MAP_PERCPU_HASH, DROP_KEY_BYTES, COUNTER_VALUE_BYTES, 65536, FLAG_NO_PREALLOC),
     events: spec('events', MAP_RINGBUF, 0, 0, 256 * 1024),
     config: spec('config', MAP_ARRAY, 4, CONFIG_VALUE_BYTES, 1),
-    limiter: spec('limiter', MAP_PERCPU_ARRAY, 4, 24, 1),
+    limiter: spec('limiter', MAP_PERCPU_ARRAY, 4, LIMITER_VALUE_BYTES, 1),
   }
 }
 

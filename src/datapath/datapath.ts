@@ -1,0 +1,178 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { CONFIG_VALUE_BYTES, encodeSettings } from '../bpf/layouts.ts'
+import { type MapName, openCounterMaps, openInterfaceMap, openLxcMap } from '../bpf/maps.ts'
+import { SekishoError } from '../core/errors.ts'
+import { IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6 } from '../core/identity.ts'
+import type { Fd } from '../native/binding.ts'
+import { linkByName, NETLINK_ROUTE, openConnection, openMonitor } from '../netlink/netlink.ts'
+import { openAttachments, type Programs } from './attachments.ts'
+import { ensureBpffs, isBpffs, unmountBpffs } from './bpffs.ts'
+import { openDropRing } from './drop-ring.ts'
+import { openEndpointTable } from './endpoint-table.ts'
+import { makeDirectories, mountMark, openMaps, pinsUnder, removePins } from './pins.ts'
+import type { Datapath, DatapathConfig, DatapathDeps } from './ports.ts'
+import { ensureRouting, removeRouting } from './routing.ts'
+
+/** How often interfaces that come and go are looked for. Between an interface's birth and this it is not enforced. */
+const MONITOR_MS = 100
+/** How often rule and routes are put right; network managers flush what they do not know. */
+const ROUTING_MS = 5000
+
+function loadPrograms(deps: DatapathDeps, maps: Readonly<Record<MapName, Fd>>): Programs {
+  const { native, object } = deps
+  if (!existsSync(object)) {
+    throw new SekishoError('SEKISHO_DATAPATH_OBJECT', `${object} is not there`, { hint: 'make -C native/bpf' })
+  }
+  let loaded
+  try {
+    loaded = native.bpfObjectLoad(object, maps)
+  } catch (error) {
+    throw new SekishoError('SEKISHO_DATAPATH_OBJECT', (error as Error).message, {
+      cause: error,
+      hint: 'The kernel must be 6.1 or later, and the agent needs CAP_BPF and CAP_NET_ADMIN.',
+    })
+  }
+  for (const fd of Object.values(loaded.maps)) native.close(fd)
+  const { from_pod, to_pod } = loaded.programs
+  if (from_pod === undefined || to_pod === undefined) {
+    throw new SekishoError('SEKISHO_DATAPATH_OBJECT', `${object} has not the programs from_pod and to_pod`)
+  }
+  return { from_pod, to_pod }
+}
+
+/** Everything that lives between `start` and `stop`. */
+function open(deps: DatapathDeps, config: DatapathConfig) {
+  const { native, log } = deps
+  const pins = pinsUnder(config.bpffs, config.directory)
+  const mounted = ensureBpffs(config.bpffs)
+  makeDirectories(pins)
+  if (mounted) mkdirSync(mountMark(pins), { recursive: true })
+  const closers: (() => void)[] = []
+  const close = (): void => {
+    for (const closer of closers.splice(0).reverse()) closer()
+  }
+  try {
+    const maps = openMaps(native, pins, config.maps, log)
+    closers.push(() => {
+      for (const fd of Object.values(maps)) native.close(fd)
+    })
+    const settings = new Uint8Array(CONFIG_VALUE_BYTES)
+    const { conntrack, eventsPerSecond } = config
+    const worlds = { world4: IDENTITY_WORLD_IPV4, world6: IDENTITY_WORLD_IPV6 }
+    encodeSettings({ ...conntrack, eventsPerSecond, ...worlds }, settings)
+    native.bpfMapUpdate(maps.config, new Uint8Array(4), settings)
+    const programs = loadPrograms(deps, maps)
+    closers.push(() => {
+      native.close(programs.from_pod)
+      native.close(programs.to_pod)
+    })
+    const connection = openConnection(native, NETLINK_ROUTE)
+    closers.push(() => {
+      connection.close()
+    })
+    ensureRouting(connection, config, log)
+    const monitor = openMonitor(native)
+    closers.push(() => {
+      monitor.close()
+    })
+    const ring = openDropRing(native, maps.events)
+    closers.push(() => {
+      ring.close()
+    })
+    const counters = openCounterMaps(native, maps)
+    const table = openEndpointTable({
+      interfaces: openInterfaceMap(native, maps.interfaces),
+      lxc: openLxcMap(native, maps.lxc),
+      attachments: openAttachments(native, pins.links),
+      programs,
+      linkByName: (name) => linkByName(connection, name),
+      forget: (id) => {
+        counters.forget(id)
+      },
+      log,
+    })
+    return { maps, connection, monitor, ring, counters, table, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Datapath {
+  const { log } = deps
+  let running: ReturnType<typeof open> | undefined
+  let timers: NodeJS.Timeout[] = []
+  const here = (): ReturnType<typeof open> => {
+    if (running === undefined) throw new Error('the datapath is not started')
+    return running
+  }
+  const guarded = (what: string, act: () => void) => (): void => {
+    try {
+      act()
+    } catch (error) {
+      log.error({ err: error }, what)
+    }
+  }
+
+  return {
+    async start() {
+      const opened = open(deps, config)
+      running = opened
+      const look = guarded('endpoints could not be put right', () => {
+        if (opened.monitor.poll().length > 0) opened.table.refresh()
+      })
+      const route = guarded('the routing of the redirect could not be put right', () => {
+        const set = ensureRouting(opened.connection, config, log)
+        if (set > 0) log.warn({ set }, 'somebody had removed routing rules of the redirect; they stand again')
+      })
+      timers = [setInterval(look, MONITOR_MS), setInterval(route, ROUTING_MS)]
+    },
+    applyEndpoints(endpoints) {
+      here().table.apply(endpoints)
+    },
+    get maps() {
+      return here().maps
+    },
+    counters() {
+      const { counters } = here()
+      return {
+        reasons: counters.reasons(),
+        drops: counters.drops(),
+        suppressedEvents: counters.suppressedEvents(),
+      }
+    },
+    states: () => here().table.states(),
+    events: () => here().ring.read(),
+    async stop() {
+      for (const timer of timers) clearInterval(timer)
+      timers = []
+      running?.close()
+      running = undefined
+    },
+  }
+}
+
+/**
+ * Removes every object of the datapath: programs, pins and with them the maps, rule and routes; the bpffs mount when
+ * the agent made it. Needs no agent, must not run beside one. Idempotent.
+ */
+export function cleanupDatapath(
+  deps: Pick<DatapathDeps, 'native'>,
+  config: Pick<DatapathConfig, 'bpffs' | 'directory' | 'routeTable' | 'rulePriority'>,
+): void {
+  const { native } = deps
+  const pins = pinsUnder(config.bpffs, config.directory)
+  if (isBpffs(config.bpffs) && existsSync(pins.root)) {
+    const attachments = openAttachments(native, pins.links)
+    for (const ifindex of attachments.list()) attachments.detach(ifindex)
+    const mounted = existsSync(mountMark(pins))
+    removePins(pins)
+    if (mounted && !existsSync(pins.root)) unmountBpffs(config.bpffs)
+  }
+  const connection = openConnection(native, NETLINK_ROUTE)
+  try {
+    removeRouting(connection, config)
+  } finally {
+    connection.close()
+  }
+}
