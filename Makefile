@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 STAMPS := build/stamps
 SETUP := $(STAMPS)/apt node_modules/.package-lock.json
 
-.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan bench bare clean need-root
+.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan bench bench-smoke bare clean need-root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ bench: need-root build ## compare with dnsdist; writes bench/results and docs/pe
 	@tools/setup-apt.sh bench
 	@$(MAKE) -C bench
 	@node bench/run.ts
+	@node bench/table.ts
+
+bench-smoke: need-root build ## every scenario of the bench for a moment: shows that it runs, measures nothing
+	@tools/setup-apt.sh bench
+	@$(MAKE) -C bench
+	@node bench/run.ts --smoke
 
 bare: need-root ## make demo and make test in a fresh Debian root
 	@mkdir -p build

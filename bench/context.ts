@@ -58,8 +58,9 @@ export interface Context {
   readonly sizes: Sizes
   readonly upstream: Subject
   readonly dnsdist: Subject
-  /** Undefined when only the peers are measured. */
+  /** The agent with the standard policy; undefined when only the peers are measured, or the scenario starts its own. */
   readonly agent: Agent | undefined
+  readonly peersOnly: boolean
 }
 
 /** Writes a names file and a sources file and says who is asked with them. */

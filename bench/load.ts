@@ -74,3 +74,10 @@ export async function runLoad(
 
 /** Queries that did not come back right, whatever the reason. */
 export const failures = (r: LoadReport): number => r.lost + r.badQuestion + r.badRcode + r.badAddress + r.unsent
+
+/** What went wrong, in words, or nothing. */
+export function failureText(r: LoadReport): string | undefined {
+  const kinds = ['lost', 'unsent', 'stray', 'badQuestion', 'badRcode', 'badAddress', 'sendErrors'] as const
+  const found = kinds.filter((kind) => r[kind] > 0).map((kind) => `${r[kind]} ${kind}`)
+  return found.length === 0 ? undefined : `${found.join(', ')} of ${r.sent}`
+}

@@ -1,5 +1,5 @@
 import { costOf } from './process-cost.ts'
-import { runLoad } from './load.ts'
+import { failureText, runLoad } from './load.ts'
 import type { Load, LoadReport } from './load.ts'
 import type { Ground } from './ground.ts'
 import type { Progress } from './progress.ts'
@@ -35,6 +35,8 @@ export async function measure(field: Field, contender: Contender, load: Load): P
   const report = await runLoad(field.ground, subject, contender.files, load)
   const after = costOf(subject.pid)
   const upstreamAfter = costOf(field.upstream.pid)
+  const trouble = failureText(report)
+  if (trouble !== undefined) field.progress.scenario(`  ${contender.label}, ${load.label}: ${trouble}`)
   if (report.answered === 0) throw new Error(`${contender.label}: not one query of ${report.sent} was answered`)
   return {
     report,

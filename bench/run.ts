@@ -2,7 +2,7 @@
  * The benchmarks. `node bench/run.ts [--smoke] [--peers-only] [--only NAME,NAME] [--out DIR]`.
  * Needs root: the traffic stays in network namespaces that the run makes and removes. Exit 1 when a scenario failed.
  */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Processes } from '../lab/processes.ts'
@@ -62,8 +62,9 @@ async function main(): Promise<boolean> {
   for (const policy of ['standard', 'own'] as const) {
     const scenarios = chosen.filter((s) => s.policy === policy)
     if (scenarios.length === 0) continue
-    const base = { stage, sizes, upstream, dnsdist, field: { ground: field, upstream, progress } }
-    const wanted = policy === 'standard' && !options['peers-only']
+    const peersOnly = options['peers-only']
+    const base = { stage, sizes, upstream, dnsdist, peersOnly, field: { ground: field, upstream, progress } }
+    const wanted = policy === 'standard' && !peersOnly
     if (wanted) progress.scenario(`agent with ${sizes.endpoints} endpoints of ${sizes.patterns} patterns`)
     const agent = wanted ? await startAgent(stage, standardFiles(sizes)) : undefined
     for (const scenario of scenarios) good = (await play(scenario, { ...base, agent })) && good
@@ -76,7 +77,10 @@ async function play(scenario: (typeof SCENARIOS)[number], context: Context): Pro
   if (scenario.needsAgent && options['peers-only']) return true
   progress.scenario(`${scenario.name}: ${scenario.title}`)
   try {
-    writeRows(out, scenario.name, await scenario.run(context))
+    const result = await scenario.run(context)
+    const rows = 'rows' in result ? result.rows : result
+    writeRows(out, scenario.name, rows)
+    if ('text' in result) writeFileSync(join(out, `${scenario.name}.txt`), result.text)
     return true
   } catch (error) {
     progress.scenario(

@@ -1,6 +1,12 @@
 import type { Context } from './context.ts'
 import type { Row } from './rows.ts'
 import { forward } from './scenarios/forward.ts'
+import { learning, memory } from './scenarios/learning.ts'
+import { matcher } from './scenarios/matcher.ts'
+import { profile } from './scenarios/profile.ts'
+import type { Profile } from './scenarios/profile.ts'
+import { reload } from './scenarios/reload.ts'
+import { rules } from './scenarios/rules.ts'
 
 export interface Scenario {
   /** Also the name of the result file. */
@@ -9,9 +15,22 @@ export interface Scenario {
   /** `standard`: shares one agent with the others; `own`: starts what it needs itself. */
   readonly policy: 'standard' | 'own'
   readonly needsAgent: boolean
-  readonly run: (context: Context) => Promise<Row[]>
+  readonly run: (context: Context) => Promise<Row[] | Profile>
 }
 
+/** In the order they run: memory first, while the agent has not answered a query. */
 export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'memory',
+    title: 'memory idle, loaded, and for each name',
+    policy: 'standard',
+    needsAgent: true,
+    run: memory,
+  },
   { name: 'forward', title: 'known names, the whole policy', policy: 'standard', needsAgent: false, run: forward },
+  { name: 'rules', title: 'one pod with many rules', policy: 'standard', needsAgent: true, run: rules },
+  { name: 'learning', title: 'new names', policy: 'standard', needsAgent: true, run: learning },
+  { name: 'reload', title: 'policy reloaded each second', policy: 'own', needsAgent: true, run: reload },
+  { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
+  { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
 ]

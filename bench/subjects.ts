@@ -83,7 +83,7 @@ export interface Agent extends Subject {
 const HTTP_PORT = 9876
 
 /** Starts `bin/sekisho agent` in the node's namespace with a bpffs, state and pins of its own; returns when it is ready. */
-export async function startAgent(stage: Stage, files: AgentFiles): Promise<Agent> {
+export async function startAgent(stage: Stage, files: AgentFiles, env: NodeJS.ProcessEnv = {}): Promise<Agent> {
   const { ground, processes } = stage
   const home = join(stage.directory, 'agent')
   rmSync(home, { recursive: true, force: true })
@@ -97,7 +97,7 @@ export async function startAgent(stage: Stage, files: AgentFiles): Promise<Agent
   writeFileSync(config, agentConfig(home, bpffs))
   await must(['mount', '-t', 'bpf', 'bpf', bpffs])
   const command = [join(import.meta.dirname, '../bin/sekisho'), 'agent', '--config', config]
-  processes.start('agent', ground.inside('node', command))
+  processes.start('agent', ground.inside('node', command), { ...process.env, ...env })
   const get = async (path: string): Promise<string> =>
     must(ground.inside('node', ['curl', '-sSf', '--max-time', '5', `http://127.0.0.1:${HTTP_PORT}${path}`]))
   const stop = async (): Promise<void> => {
