@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads'
 import type { Fd } from '../native/binding.ts'
 import type { DenyResponse } from './denial.ts'
 
@@ -92,6 +93,8 @@ export interface DnsTcpData extends DnsThreadData {
   readonly kind: 'dns-tcp'
   /** Become the thread's: they are closed when it ends. Main opens new ones for the next thread. */
   readonly listeners: readonly DnsListener[]
+  /** The ledger's end rings here (any message, `CompletedMessage` by custom) when completions are there to be drained. */
+  readonly completions: MessagePort
   readonly maxConnections: number
   readonly maxConnectionsPerEndpoint: number
   readonly idleTimeoutMs: number
@@ -110,12 +113,12 @@ export interface StopMessage {
   readonly kind: 'stop'
 }
 
-/** Ledger or main -> tcp thread: completions are there to be drained. */
+/** Ledger -> tcp thread: completions are there to be drained. */
 export interface CompletedMessage {
   readonly kind: 'completed'
 }
 
-export type DnsMessage = SnapshotMessage | StopMessage | CompletedMessage
+export type DnsMessage = SnapshotMessage | StopMessage
 
 /** Thread -> main. `ready`: the first snapshot is in use and queries are taken. */
 export type ThreadMessage = { readonly kind: 'ready' } | { readonly kind: 'problem'; readonly message: string }

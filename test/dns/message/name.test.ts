@@ -5,7 +5,7 @@ import { REASON } from '../../../src/dns/message/reasons.ts'
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replace(/\s/g, ''), 'hex'))
 const label = (length: number, byte = 0x61): string =>
-  Buffer.from([length, ...Array(length).fill(byte)]).toString('hex')
+  Buffer.from([length, ...new Array<number>(length).fill(byte)]).toString('hex')
 
 function expand(message: Uint8Array, at = 0, start = 0): string | undefined {
   const reader = new NameReader()

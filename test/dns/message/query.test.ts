@@ -42,12 +42,7 @@ const CASES: readonly [string, Uint8Array, keyof typeof REASON][] = [
   [
     'with a name of 256',
     rawQuery({
-      rawName: [
-        ...Array(4)
-          .fill([63, ...Array(63).fill(97)])
-          .flat(),
-        0,
-      ] as number[],
+      rawName: [...new Array<number[]>(4).fill([63, ...new Array<number>(63).fill(97)]).flat(), 0] as number[],
     }),
     'name_too_long',
   ],
