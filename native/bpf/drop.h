@@ -65,10 +65,12 @@ static __always_inline int may_tell(__u64 now)
 	} else {
 		gained = (now - bucket->refilled) * rate / 1000000000ULL;
 		if (gained) {
-			bucket->tokens = bucket->tokens + gained > rate ? rate : bucket->tokens + gained;
+			bucket->tokens += gained;
 			bucket->refilled = now;
 		}
 	}
+	if (bucket->tokens > rate)
+		bucket->tokens = rate;
 	if (!bucket->tokens) {
 		bucket->suppressed += 1;
 		return 0;
