@@ -47,7 +47,8 @@ bool map_shape_get(int fd, struct map_shape *shape) {
 
 bool map_shape_read(napi_env env, int fd, struct map_shape *shape) {
   if (map_shape_get(fd, shape)) return true;
-  throw_syscall(env, "bpf(OBJ_GET_INFO_BY_FD)", errno, NULL);
+  // This one command says EBADFD where all others say EBADF.
+  throw_syscall(env, "bpf(OBJ_GET_INFO_BY_FD)", errno == EBADFD ? EBADF : errno, NULL);
   return false;
 }
 

@@ -167,8 +167,9 @@ static napi_value lookup_batch(napi_env env, napi_callback_info info) {
   struct bytes cursor;
   struct batch b;
   uint32_t read = 0;
-  if (!args_get(env, info, 5, argv) || !read_batch(env, argv[0], argv[2], argv[3], argv[4], "max", &b) ||
-      !arg_bytes(env, argv[1], "cursor", &cursor) || !at_least(env, &cursor, CURSOR_OCTETS, "cursor"))
+  if (!args_get(env, info, 5, argv) || !arg_bytes(env, argv[1], "cursor", &cursor) ||
+      !at_least(env, &cursor, CURSOR_OCTETS, "cursor") ||
+      !read_batch(env, argv[0], argv[2], argv[3], argv[4], "max", &b))
     return NULL;
   if (b.count == 0 || b.shape.info.key_size == 0 || b.shape.info.key_size > CURSOR_POSITION ||
       cursor.data[CURSOR_POSITION] > CURSOR_KEY) {

@@ -13,13 +13,24 @@ const BUILT = fileURLToPath(new URL('../../build/sekisho.node', import.meta.url)
  */
 export function loadNative(): Native {
   const path = process.env['SEKISHO_NATIVE'] ?? BUILT
+  let addon: unknown
   try {
-    // The addon has no types of its own: binding.ts is their declaration, test/native/surface.test.ts their proof.
-    return createRequire(import.meta.url)(path) as Native
+    addon = createRequire(import.meta.url)(path)
   } catch (cause) {
-    throw new SekishoError('SEKISHO_NATIVE_MISSING', `${path}: ${cause instanceof Error ? cause.message : 'unknown'}`, {
-      hint: 'run `make build` (or `make -C native`)',
-      cause,
-    })
+    throw missing(path, cause instanceof Error ? cause.message : 'unknown', cause)
   }
+  if (!isNative(addon)) throw missing(path, 'not the addon')
+  return addon
+}
+
+/** One function stands for all: binding.ts declares the rest, test/native/arguments.test.ts proves it. */
+function isNative(addon: unknown): addon is Native {
+  return typeof addon === 'object' && addon !== null && 'pumpStep' in addon && typeof addon.pumpStep === 'function'
+}
+
+function missing(path: string, why: string, cause?: unknown): SekishoError {
+  return new SekishoError('SEKISHO_NATIVE_MISSING', `${path}: ${why}`, {
+    hint: 'run `make build` (or `make -C native`)',
+    cause,
+  })
 }
