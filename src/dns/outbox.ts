@@ -34,13 +34,16 @@ export class Outbox {
   readonly #memory: WorkerMemory
   readonly #inFlight: InFlight
   readonly #counters: C.Counters
+  readonly #clock: Float64Array
   readonly #entry: Int32Array
   readonly #sequence: Uint32Array
 
-  constructor(memory: WorkerMemory, inFlight: InFlight, counters: C.Counters) {
+  /** `clock` holds the time of the turn, ms: a double that is handed from call to call would be boxed each time. */
+  constructor(memory: WorkerMemory, inFlight: InFlight, counters: C.Counters, clock: Float64Array) {
     this.#memory = memory
     this.#inFlight = inFlight
     this.#counters = counters
+    this.#clock = clock
     this.#entry = new Int32Array(memory.maxOut).fill(-1)
     this.#sequence = new Uint32Array(memory.maxOut)
   }
@@ -76,15 +79,15 @@ export class Outbox {
   }
 
   /** The server's own bytes to the client, with nothing but the id put back. */
-  pass(entry: number, start: number, length: number, nowMs: number): void {
+  pass(entry: number, start: number, length: number): void {
     const buffer = this.#memory.buffer
     writeId(buffer, start, this.#inFlight.clientId[entry]!)
-    this.#replyTo(entry, start, length, nowMs)
+    this.#replyTo(entry, start, length)
     this.#counters.add(C.C_REPLIES + C.rcodeClass(buffer[start + 3]! & 0x0f), 1)
   }
 
   /** A reply of our own to a query whose datagram is gone, made from what was kept of it. */
-  own(entry: number, rcode: number, truncated: boolean, ede: number, nowMs: number): void {
+  own(entry: number, rcode: number, truncated: boolean, ede: number): void {
     const inFlight = this.#inFlight
     const buffer = this.#memory.buffer
     const start = this.#memory.replyAt + this.count * this.#memory.replyBytes
@@ -100,7 +103,7 @@ export class Outbox {
     const hadOpt = (options & OPTION_HAD_OPT) !== 0
     const dnssecOk = (options & OPTION_DNSSEC_OK) !== 0
     const size = writeReply(buffer, start, end, rcode, truncated, hadOpt, dnssecOk, ede)
-    this.#replyTo(entry, start, size, nowMs)
+    this.#replyTo(entry, start, size)
     this.#countOwn(rcode)
   }
 
@@ -115,11 +118,11 @@ export class Outbox {
     this.#countOwn(rcode)
   }
 
-  #replyTo(entry: number, start: number, length: number, nowMs: number): void {
+  #replyTo(entry: number, start: number, length: number): void {
     const { client, clientPort, server, serverPort, family, startMs } = this.#inFlight
     const at = entry * 4
     this.#reply(start, length, family[entry]!, client, at, clientPort[entry]!, server, at, serverPort[entry]!)
-    this.#counters.observe(C.C_QUERY_SECONDS, C.QUERY_BUCKETS, C.microseconds(nowMs - startMs[entry]!))
+    this.#counters.observe(C.C_QUERY_SECONDS, C.QUERY_BUCKETS, C.microseconds(this.#clock[0]! - startMs[entry]!))
   }
 
   #reply(

@@ -89,6 +89,7 @@ export class WorkerCore {
   readonly #rx: Uint32Array
   readonly #rxBytes: Uint8Array
   readonly #outbox: Outbox
+  readonly #clock = new Float64Array(1)
   readonly #config: WorkerCoreConfig
   readonly #learner: Learner
   readonly #gate: AnswerGate
@@ -103,7 +104,6 @@ export class WorkerCore {
   readonly #tickets: Uint32Array
   readonly #statuses: Uint8Array
   #policy: PolicyView
-  #nowMs = 0
 
   constructor(deps: WorkerCoreDeps, config: WorkerCoreConfig) {
     const memory = deps.memory
@@ -118,7 +118,7 @@ export class WorkerCore {
     this.#random = new RandomPool(deps.random)
     this.#upstreams = new Upstreams(deps.sockets, this.#random)
     this.#inFlight = new InFlight(config.maxInFlight, UPSTREAM_TAGS)
-    this.#outbox = new Outbox(memory, this.#inFlight, deps.counters)
+    this.#outbox = new Outbox(memory, this.#inFlight, deps.counters, this.#clock)
     this.#pending = new PendingSlots(config.maxPending, memory.pendingAt, memory.stride)
     this.#answer = new AnswerReader(memory.stride / 16)
     this.#denial = new Denial(config.denyResponse, config.searchDomains)
@@ -147,7 +147,7 @@ export class WorkerCore {
    * CLOCK_MONOTONIC. Returns how many out records are to be sent. Never throws.
    */
   process(n: number, nowMs: number): number {
-    this.#nowMs = nowMs
+    this.#clock[0] = nowMs
     try {
       this.#settleSent()
       this.#complete(this.#memory.maxOut - n)
@@ -210,7 +210,7 @@ export class WorkerCore {
         }
         const status = this.#statuses[i]!
         const entry = this.#pending.entry(slot)
-        const waited = this.#nowMs - inFlight.pendingMs[entry]!
+        const waited = this.#clock[0]! - inFlight.pendingMs[entry]!
         this.#counters.add(C.C_LEARN_RESULT + (status <= 2 ? status : 2), 1)
         this.#counters.observe(C.C_MAP_WAIT_SECONDS, C.MAP_WAIT_BUCKETS, C.microseconds(waited))
         if (status === LEARNED) {
@@ -230,14 +230,14 @@ export class WorkerCore {
     for (let entry; this.#outbox.count < room && (entry = inFlight.oldest(STATE_FAILED)) >= 0;) {
       this.#giveUp(entry, inFlight.why[entry]!)
     }
-    const upstream = this.#nowMs - this.#config.upstreamTimeoutMs
+    const upstream = this.#clock[0]! - this.#config.upstreamTimeoutMs
     for (let entry; this.#outbox.count < room && (entry = inFlight.oldest(STATE_WAITING)) >= 0;) {
       if (inFlight.startMs[entry]! > upstream) break
       this.#counters.add(C.C_UPSTREAM + C.UPSTREAM_TIMEOUT, 1)
       this.#upstreams.settled(inFlight.tag[entry]!)
       this.#giveUp(entry, EDE_NO_REACHABLE_AUTHORITY)
     }
-    const ledger = this.#nowMs - this.#config.ledgerTimeoutMs
+    const ledger = this.#clock[0]! - this.#config.ledgerTimeoutMs
     for (let entry; this.#outbox.count < room && (entry = inFlight.oldest(STATE_PENDING)) >= 0;) {
       if (inFlight.pendingMs[entry]! > ledger) break
       this.#counters.add(C.C_LEARN_RESULT + C.LEARN_TIMEOUT, 1)
@@ -383,8 +383,8 @@ export class WorkerCore {
     inFlight.options[entry] = (query.hasOpt ? OPTION_HAD_OPT : 0) | (query.dnssecOk ? OPTION_DNSSEC_OK : 0)
     inFlight.endpointId[entry] = endpointId
     inFlight.generation[entry] = this.#policy.generation
-    inFlight.startMs[entry] = this.#nowMs
-    inFlight.sentMs[entry] = this.#nowMs
+    inFlight.startMs[entry] = this.#clock[0]!
+    inFlight.sentMs[entry] = this.#clock[0]!
     inFlight.setQuestion(entry, this.#buffer, question, questionLength)
     inFlight.link(entry)
     this.#upstreams.asked(tag)
@@ -403,13 +403,13 @@ export class WorkerCore {
   /** The client asks again while its query is in flight: once in a while the server is asked again, by the same id. */
   #onDuplicate(entry: number, start: number, length: number): void {
     const inFlight = this.#inFlight
-    const again = inFlight.state[entry] === STATE_WAITING && this.#nowMs - inFlight.sentMs[entry]! >= RETRANSMIT_MS
+    const again = inFlight.state[entry] === STATE_WAITING && this.#clock[0]! - inFlight.sentMs[entry]! >= RETRANSMIT_MS
     if (!again || !this.#upstreams.isOpen(inFlight.tag[entry]!)) {
       this.#counters.add(C.C_SINGLES + C.SINGLE_DUPLICATES, 1)
       return
     }
     this.#counters.add(C.C_UPSTREAM + C.UPSTREAM_RETRANSMITTED, 1)
-    inFlight.sentMs[entry] = this.#nowMs
+    inFlight.sentMs[entry] = this.#clock[0]!
     this.#outbox.ask(entry, start, length)
   }
 
@@ -444,7 +444,7 @@ export class WorkerCore {
       this.#reject(reason)
       // Cut short and saying so: without its records it only sends the client to TCP.
       if (reason === REASON.answer_oversized || answer.truncated) {
-        this.#outbox.own(entry, RCODE_NOERROR, true, EDE_NONE, this.#nowMs)
+        this.#outbox.own(entry, RCODE_NOERROR, true, EDE_NONE)
         inFlight.free(entry)
       } else this.#giveUp(entry, EDE_INVALID_DATA)
       return
@@ -459,7 +459,7 @@ export class WorkerCore {
     if (answer.unlearnable > 0) this.#counters.add(C.C_SINGLES + C.SINGLE_UNLEARNABLE, answer.unlearnable)
     if (inFlight.generation[entry] !== this.#policy.generation && !this.#stillAllowed(entry)) {
       this.#counters.add(C.C_SINGLES + C.SINGLE_POLICY_CHANGED, 1)
-      this.#outbox.own(entry, RCODE_REFUSED, false, EDE_BLOCKED, this.#nowMs)
+      this.#outbox.own(entry, RCODE_REFUSED, false, EDE_BLOCKED)
       inFlight.free(entry)
       return
     }
@@ -476,7 +476,8 @@ export class WorkerCore {
       answer.addresses,
       answer.count,
       answer.ttl,
-      this.#nowMs,
+      // Whole, so that it is no boxed double.
+      Math.floor(this.#clock[0]!),
     )
     if (gate === GATE_RELEASE) {
       this.#counters.add(C.C_LEARN_PATH + C.LEARN_FAST, 1)
@@ -528,7 +529,7 @@ export class WorkerCore {
     }
     this.#buffer.copyWithin(this.#pending.offset(slot), start, start + length)
     inFlight.slot[entry] = slot
-    inFlight.pendingMs[entry] = this.#nowMs
+    inFlight.pendingMs[entry] = this.#clock[0]!
     inFlight.move(entry, STATE_PENDING)
   }
 
@@ -540,12 +541,12 @@ export class WorkerCore {
   }
 
   #giveUp(entry: number, ede: number): void {
-    this.#outbox.own(entry, RCODE_SERVFAIL, false, ede, this.#nowMs)
+    this.#outbox.own(entry, RCODE_SERVFAIL, false, ede)
     this.#inFlight.free(entry)
   }
 
   #pass(entry: number, start: number, length: number): void {
-    this.#outbox.pass(entry, start, length, this.#nowMs)
+    this.#outbox.pass(entry, start, length)
     this.#inFlight.free(entry)
   }
 
