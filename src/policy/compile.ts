@@ -7,6 +7,7 @@ import type { AddressEntry } from './snapshot/address-table.ts'
 import { GateBuilder } from './snapshot/gate-builder.ts'
 import * as L from './snapshot/layout.ts'
 import type { StoredEndpoint } from './snapshot/open.ts'
+import { buildSelection } from './snapshot/selection-builder.ts'
 import { ServerClasses } from './snapshot/server-classes.ts'
 import { ShapeBuilder } from './snapshot/shape-builder.ts'
 import { StringWriter } from './snapshot/strings.ts'
@@ -92,6 +93,7 @@ export function compilePolicy(input: CompileInput): CompileResult {
       ...buildPrefixes(classes.prefixes),
       verdicts,
       ...strings.sections(),
+      ...buildSelection(shapes.shapes, shapes.selectors.length, shapes.prefixes.length),
     }),
   }
 }

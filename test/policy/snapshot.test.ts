@@ -159,7 +159,7 @@ describe('rows', () => {
       rule([cidr('10.0.0.0/8', '10.96.0.0/12')], ['TCP/80']),
       rule([cidr('10.97.0.0/16')], ['TCP/443']),
     ])
-    expect(snap.prefixes.map(formatCidr)).toEqual(['10.0.0.0/8', '10.96.0.0/12', '10.97.0.0/16'])
+    expect(snap.prefixes.map(formatCidr).sort()).toEqual(['10.0.0.0/8', '10.96.0.0/12', '10.97.0.0/16'])
     expect(outside(['10.0.0.0/8'])).toEqual(['0 6/80/16 allow'])
     expect(outside(['10.0.0.0/8', '10.96.0.0/12'])).toEqual([])
     expect(outside(['10.0.0.0/8', '10.96.0.0/12', '10.97.0.0/16'])).toEqual(['0 6/443/16 allow'])

@@ -35,8 +35,14 @@ export const SECTION = {
   verdicts: 11,
   stringIndex: 12,
   stringBytes: 13,
+  fqdnOffsets: 14,
+  fqdnPairs: 15,
+  prefixOffsets: 16,
+  prefixPairs: 17,
+  excepts: 18,
+  shapeFlags: 19,
 } as const
-export const SECTION_COUNT = 14
+export const SECTION_COUNT = 20
 export type SectionName = keyof typeof SECTION
 
 /** Node: flags, child by a whole-label `*`, value of a pattern that ends here, value of a deep one, glob node. */
@@ -80,6 +86,13 @@ export const VERDICT_WORDS = 4
 export const SET_NONE = 0
 export const SET_EVERYTHING = 1
 export const SET_FIRST = 2
+
+/** Selection: shape, rule of the shape, list of exceptions (its length, then prefix indexes; offset 0 is none). */
+export const SELECTION_WORDS = 3
+/** Shape flags: some rule may select any address of the family; some rule selects endpoints by label. */
+export const FAMILY_4 = 1
+export const FAMILY_6 = 2
+export const SELECTS_ENDPOINTS = 4
 
 /** Server classes: fixed ones first, then label sets of endpoints and prefixes. */
 export const CLASS_ANY = 0

@@ -5,7 +5,8 @@ import { AddressTable } from './address-table.ts'
 import { mix3 } from './hash.ts'
 import * as L from './layout.ts'
 import { Sections } from './layout.ts'
-import { ShapeIndex } from './shape-index.ts'
+import { Selection } from './selection.ts'
+import { ShapeFinder } from './shape-finder.ts'
 import type { ShapeRule } from './shape.ts'
 import { ShapeRows } from './shape-rows.ts'
 import type { IdentityLabels } from './shape-rows.ts'
@@ -54,7 +55,8 @@ export class Snapshot {
   readonly #rows = new Map<number, ShapeRows>()
   #prefixes: readonly Cidr[] | undefined
   #endpointList: readonly SnapshotEndpoint[] | undefined
-  #index: ShapeIndex | undefined
+  readonly #selection: Selection
+  #finder: ShapeFinder | undefined
 
   constructor(buffer: SharedArrayBuffer) {
     const sections = new Sections(buffer)
@@ -71,6 +73,7 @@ export class Snapshot {
     this.#selectorSet = selectorSet
     if (selectorSet >= this.#trie.setCount) throw L.damaged('no selector set')
     this.#strings = new StringReader(sections)
+    this.#selection = new Selection(sections)
   }
 
   /** Endpoint index by addr16; -1 when no endpoint has it. */
@@ -187,14 +190,15 @@ export class Snapshot {
 
   /** Shapes whose `rowsFor` may have rows for these labels, ascending, into `out`; returns how many. */
   shapesFor(labels: IdentityLabels, out: Uint32Array): number {
-    this.#index ??= new ShapeIndex(Array.from({ length: this.shapeCount }, (_, i) => this.#shape(i)))
-    return this.#index.shapesFor(labels, out)
+    this.#finder ??= new ShapeFinder(this.#selection, this.shapeCount)
+    return this.#finder.find(labels, out)
   }
 
   #shape(shape: number): ShapeRows {
     let rows = this.#rows.get(shape)
     if (rows === undefined) {
-      rows = new ShapeRows(this.#json<ShapeRule[]>(this.selectorCount + this.shapeCount + this.#checked(shape)))
+      const rules = this.#json<ShapeRule[]>(this.selectorCount + this.shapeCount + this.#checked(shape))
+      rows = new ShapeRows(shape, rules, this.#selection)
       this.#rows.set(shape, rows)
     }
     return rows

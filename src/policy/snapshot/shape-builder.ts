@@ -5,7 +5,6 @@ import { selectorText } from '../labels.ts'
 import { portBlocks } from '../ports.ts'
 import type { DomainPattern } from '../patterns/pattern.ts'
 import type { Entity, LabelSelector, Peer, Rule } from '../rules.ts'
-import { EVERY_IPV4, EVERY_IPV6 } from './shape.ts'
 import type { ShapeRule } from './shape.ts'
 
 /** Numbers for texts, in order of first use. */
@@ -25,6 +24,17 @@ class Numbers<T> {
 export interface BuiltShape {
   readonly key: string
   readonly rules: readonly ShapeRule[]
+  /** Selector indexes of each rule. */
+  readonly names: readonly (readonly number[])[]
+  /** Prefix index and indexes of its exceptions, of each rule. */
+  readonly cidrs: readonly (readonly (readonly [number, readonly number[]])[])[]
+}
+
+interface BuiltRule {
+  readonly text: string
+  readonly rule: ShapeRule
+  readonly names: readonly number[]
+  readonly cidrs: readonly (readonly [number, readonly number[]])[]
 }
 
 /**
@@ -52,20 +62,18 @@ export class ShapeBuilder {
 
   /** Index of the shape of these rules. */
   add(rules: readonly Rule[]): number {
-    const texts: string[] = []
-    const built = rules.map((rule) => {
-      const { text, shapeRule } = this.#rule(rule)
-      texts.push(text)
-      return shapeRule
+    const built = rules.map((rule) => this.#rule(rule))
+    const texts = [...new Set(built.map(({ text }) => text))].sort().join('\n')
+    const key = createHash('sha256').update(texts).digest('hex').slice(0, 32)
+    return this.#shapes.of(key, {
+      key,
+      rules: built.map(({ rule }) => rule),
+      names: built.map(({ names }) => names),
+      cidrs: built.map(({ cidrs }) => cidrs),
     })
-    const key = createHash('sha256')
-      .update([...new Set(texts)].sort().join('\n'))
-      .digest('hex')
-      .slice(0, 32)
-    return this.#shapes.of(key, { key, rules: built })
   }
 
-  #rule(rule: Rule): { text: string; shapeRule: ShapeRule } {
+  #rule(rule: Rule): BuiltRule {
     const verdict = rule.deny ? 'deny' : rule.dns === null ? 'allow' : 'redirect'
     const blocks = portBlocks(rule.ports)
       // A DNS rule redirects what the gate can read; the rest of its ports stays closed.
@@ -73,8 +81,9 @@ export class ShapeBuilder {
         ({ protocol, portBits }) => verdict !== 'redirect' || (portBits === 16 && (protocol === 6 || protocol === 17)),
       )
       .map(({ protocol, port, portBits }) => [protocol, port, portBits] as const)
-    const fqdns: number[] = []
+    const names: number[] = []
     const cidrs: [number, number[]][] = []
+    const families: [4 | 6, number[]][] = []
     const entities: Entity[] = []
     const selectors: LabelSelector[] = []
     const texts: string[] = []
@@ -82,11 +91,16 @@ export class ShapeBuilder {
       texts.push(peerText(peer))
       switch (peer.kind) {
         case 'fqdn':
-          fqdns.push(this.#selectors.of(peer.pattern.text, peer.pattern))
+          names.push(this.#selectors.of(peer.pattern.text, peer.pattern))
           break
-        case 'cidr':
-          cidrs.push([this.#prefix(peer.cidr), peer.except.map((except) => this.#prefix(except))])
+        case 'cidr': {
+          // An exception of length 0 leaves nothing of the peer.
+          if (peer.except.some(({ bits }) => bits === 0)) break
+          const except = peer.except.map((one) => this.#prefix(one))
+          if (peer.cidr.bits === 0) families.push([peer.cidr.ip.family, except])
+          else cidrs.push([this.#prefix(peer.cidr), except])
           break
+        }
         case 'entity':
           entities.push(peer.entity)
           break
@@ -96,11 +110,10 @@ export class ShapeBuilder {
       }
     }
     const text = `${verdict} ${blocks.map((block) => block.join('/')).join(',')} ${texts.sort().join(' ')}`
-    return { text, shapeRule: { verdict, blocks, fqdns, cidrs, entities, selectors } }
+    return { text, rule: { verdict, blocks, entities, families, selectors }, names, cidrs }
   }
 
   #prefix(cidr: Cidr): number {
-    if (cidr.bits === 0) return cidr.ip.family === 4 ? EVERY_IPV4 : EVERY_IPV6
     return this.#prefixes.of(formatCidr(cidr), cidr)
   }
 }

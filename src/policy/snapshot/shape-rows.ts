@@ -11,7 +11,8 @@ import { parseLabelsKey, selectorMatches } from '../labels.ts'
 import { RowSet } from '../rows.ts'
 import type { PolicyRow } from '../rows.ts'
 import type { Entity } from '../rules.ts'
-import { EVERY_IPV4, EVERY_IPV6 } from './shape.ts'
+import { FAMILY_4, FAMILY_6, SELECTS_ENDPOINTS } from './layout.ts'
+import type { Selection } from './selection.ts'
 import type { ShapeRule } from './shape.ts'
 
 /** What an identity carries: see docs/architecture.md, "policy". */
@@ -38,47 +39,15 @@ const ENTITY_LABELS: Readonly<Record<Entity, readonly number[]>> = {
 
 /** The rows of one shape. */
 export class ShapeRows {
+  readonly #shape: number
   readonly #rules: readonly ShapeRule[]
-  readonly #byFqdn = new Map<number, number[]>()
-  readonly #byPrefix = new Map<number, { rule: number; except: readonly number[] }[]>()
-  readonly #byFamily: Record<4 | 6, { rule: number; except: readonly number[] }[]> = { 4: [], 6: [] }
-  readonly #withSelectors: number[] = []
+  readonly #selection: Selection
   #static: readonly PolicyRow[] | undefined
 
-  constructor(rules: readonly ShapeRule[]) {
+  constructor(shape: number, rules: readonly ShapeRule[], selection: Selection) {
+    this.#shape = shape
     this.#rules = rules
-    rules.forEach((rule, i) => {
-      for (const fqdn of rule.fqdns) append(this.#byFqdn, fqdn, i)
-      for (const [prefix, except] of rule.cidrs) {
-        if (prefix === EVERY_IPV4) this.#byFamily[4].push({ rule: i, except })
-        else if (prefix === EVERY_IPV6) this.#byFamily[6].push({ rule: i, except })
-        else append(this.#byPrefix, prefix, { rule: i, except })
-      }
-      for (const entity of rule.entities) {
-        if (entity === 'world-ipv4') this.#byFamily[4].push({ rule: i, except: [] })
-        if (entity === 'world-ipv6') this.#byFamily[6].push({ rule: i, except: [] })
-      }
-      if (rule.selectors.length > 0) this.#withSelectors.push(i)
-    })
-  }
-
-  /** Selector indexes that some rule names. */
-  get fqdns(): Iterable<number> {
-    return this.#byFqdn.keys()
-  }
-
-  /** Prefix indexes that some rule names as a peer. */
-  get peerPrefixes(): Iterable<number> {
-    return this.#byPrefix.keys()
-  }
-
-  /** True when some rule may select any address of the family. */
-  selectsFamily(family: 4 | 6): boolean {
-    return this.#byFamily[family].length > 0
-  }
-
-  get selectsEndpoints(): boolean {
-    return this.#withSelectors.length > 0
+    this.#selection = selection
   }
 
   /** Rows that depend on no identity of this node. */
@@ -96,11 +65,7 @@ export class ShapeRows {
     }
     for (const rule of this.#rules) {
       for (const entity of rule.entities) for (const label of ENTITY_LABELS[entity]) add(label, rule)
-      for (const [prefix, except] of rule.cidrs) {
-        if (excludesAll(except)) continue
-        if (prefix === EVERY_IPV4) add(IDENTITY_WORLD_IPV4, rule)
-        if (prefix === EVERY_IPV6) add(IDENTITY_WORLD_IPV6, rule)
-      }
+      for (const [family] of rule.families) add(family === 4 ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6, rule)
     }
     return [...byLabel].sort(([a], [b]) => a - b).flatMap(([label, set]) => set.rows(label))
   }
@@ -118,36 +83,32 @@ export class ShapeRows {
   }
 
   #endpoint(key: string): number[] {
-    if (this.#withSelectors.length === 0) return []
+    if (!this.#selection.has(this.#shape, SELECTS_ENDPOINTS)) return []
     const labels = parseLabelsKey(key)
-    return this.#withSelectors.filter((i) =>
-      this.#rules[i]?.selectors.some((selector) => selectorMatches(selector, labels)),
-    )
+    return this.#where(({ selectors }) => selectors.some((selector) => selectorMatches(selector, labels)))
   }
 
   #outside({ selectors, prefixes, family }: IdentityLabels): number[] {
     const found: number[] = []
-    for (const selector of selectors) found.push(...(this.#byFqdn.get(selector) ?? []))
-    const select = (peers: readonly { rule: number; except: readonly number[] }[] | undefined): void => {
-      for (const { rule, except } of peers ?? []) {
-        if (!excludesAll(except) && !except.some((prefix) => prefixes.includes(prefix))) found.push(rule)
-      }
+    for (const selector of selectors) this.#selection.rulesByFqdn(this.#shape, selector, found)
+    for (const prefix of prefixes) this.#selection.rulesByPrefix(this.#shape, prefix, prefixes, found)
+    if (this.#selection.has(this.#shape, family === 4 ? FAMILY_4 : FAMILY_6)) {
+      found.push(
+        ...this.#where(
+          ({ entities, families }) =>
+            entities.includes(`world-ipv${family}`) ||
+            families.some(([one, except]) => one === family && !except.some((prefix) => prefixes.includes(prefix))),
+        ),
+      )
     }
-    for (const prefix of prefixes) select(this.#byPrefix.get(prefix))
-    select(this.#byFamily[family])
     return found
+  }
+
+  #where(holds: (rule: ShapeRule) => boolean): number[] {
+    return this.#rules.flatMap((rule, i) => (holds(rule) ? [i] : []))
   }
 }
 
-/** An exception of length 0 takes everything out of its peer. */
-const excludesAll = (except: readonly number[]): boolean => except.includes(EVERY_IPV4) || except.includes(EVERY_IPV6)
-
 function addBlocks(set: RowSet, rule: ShapeRule): void {
   for (const [protocol, port, portBits] of rule.blocks) set.add({ protocol, port, portBits }, rule.verdict)
-}
-
-function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
-  const list = map.get(key)
-  if (list === undefined) map.set(key, [value])
-  else list.push(value)
 }
