@@ -71,8 +71,32 @@ static bool keep(napi_env env, napi_value record, const char *name, int fd) {
   return false;
 }
 
-static bool reuse_map(napi_env env, struct bpf_object *object, const char *name, int fd) {
-  struct bpf_map *map = bpf_object__find_map_by_name(object, name);
+// The maps' names in the object file, in libbpf's order, each ended by NUL: bpf_map__reuse_fd renames a map after the
+// one it is given. The caller frees them; NULL when memory is gone.
+static char *map_names(const struct bpf_object *object) {
+  struct bpf_map *map;
+  size_t size = 1, at = 0;
+  bpf_object__for_each_map(map, object) size += strlen(bpf_map__name(map)) + 1;
+  char *names = calloc(1, size);
+  if (names == NULL) return NULL;
+  bpf_object__for_each_map(map, object) {
+    size_t length = strlen(bpf_map__name(map)) + 1;
+    memcpy(names + at, bpf_map__name(map), length);
+    at += length;
+  }
+  return names;
+}
+
+static struct bpf_map *find_map(const struct bpf_object *object, const char *names, const char *wanted) {
+  struct bpf_map *map;
+  bpf_object__for_each_map(map, object) {
+    if (strcmp(names, wanted) == 0) return map;
+    names += strlen(names) + 1;
+  }
+  return NULL;
+}
+
+static bool reuse_map(napi_env env, struct bpf_map *map, const char *name, int fd) {
   struct map_shape shape;
   if (map == NULL) {
     throw_argument(env, "reuse: the object has no map %s", name);
@@ -95,7 +119,7 @@ static bool reuse_map(napi_env env, struct bpf_object *object, const char *name,
   return true;
 }
 
-static bool reuse_maps(napi_env env, struct bpf_object *object, napi_value reuse) {
+static bool reuse_maps(napi_env env, const struct bpf_object *object, const char *in_file, napi_value reuse) {
   napi_value names;
   uint32_t count;
   if (!check(env, napi_get_property_names(env, reuse, &names), "reuse") ||
@@ -108,7 +132,7 @@ static bool reuse_maps(napi_env env, struct bpf_object *object, napi_value reuse
     if (!check(env, napi_get_element(env, names, i, &key), "reuse") ||
         !arg_text(env, key, "reuse", name, sizeof(name)) ||
         !check(env, napi_get_property(env, reuse, key, &value), "reuse") || !arg_fd(env, value, name, &fd) ||
-        !reuse_map(env, object, name, fd))
+        !reuse_map(env, find_map(object, in_file, name), name, fd))
       return false;
   }
   return true;
@@ -127,7 +151,7 @@ static void drop(napi_env env, napi_value record) {
       close(fd);
 }
 
-static napi_value loaded(napi_env env, struct bpf_object *object) {
+static napi_value loaded(napi_env env, struct bpf_object *object, const char *name) {
   napi_value result, programs = NULL, maps = NULL;
   struct bpf_program *program;
   struct bpf_map *map;
@@ -139,7 +163,8 @@ static napi_value loaded(napi_env env, struct bpf_object *object) {
     if (!keep(env, programs, bpf_program__name(program), bpf_program__fd(program))) goto failed;
   }
   bpf_object__for_each_map(map, object) {
-    if (!keep(env, maps, bpf_map__name(map), bpf_map__fd(map))) goto failed;
+    if (!keep(env, maps, name, bpf_map__fd(map))) goto failed;
+    name += strlen(name) + 1;
   }
   if (check(env, napi_set_named_property(env, result, "programs", programs), "result") &&
       check(env, napi_set_named_property(env, result, "maps", maps), "result"))
@@ -162,11 +187,15 @@ static napi_value object_load(napi_env env, napi_callback_info info) {
   if (object == NULL) {
     throw_syscall(env, "bpf_object__open", errno, log.length > 0 ? log.text : path);
   } else {
-    if (reuse_maps(env, object, argv[1])) {
+    char *names = map_names(object);
+    if (names == NULL) {
+      throw_syscall(env, "calloc", ENOMEM, NULL);
+    } else if (reuse_maps(env, object, names, argv[1])) {
       int error = bpf_object__load(object);
       if (error < 0) throw_syscall(env, "bpf_object__load", -error, log.length > 0 ? log.text : path);
-      else result = loaded(env, object);
+      else result = loaded(env, object, names);
     }
+    free(names);
     bpf_object__close(object);
   }
   current_log = NULL;
