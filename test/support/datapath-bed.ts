@@ -74,7 +74,7 @@ export class DatapathBed {
 
   constructor() {
     const loaded = this.native.bpfObjectLoad(OBJECT, {})
-    this.maps = loaded.maps as Readonly<Record<MapName, Fd>>
+    this.maps = loaded.maps
     this.#programs = loaded.programs
     this.#ring = this.native.bpfRingOpen(this.maps.events)
     this.ipcache = openIpcacheMap(this.native, this.maps.ipcache)
