@@ -107,12 +107,8 @@ export function openEndpointTable(deps: TableDeps): EndpointTable {
   return {
     apply(endpoints) {
       const wanted = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]))
-      for (const [id, one] of known) {
-        if (wanted.has(id)) continue
-        known.delete(id)
-        release(one)
-        deps.forget(id)
-      }
+      const leaving = [...known].filter(([id]) => !wanted.has(id))
+      for (const [id] of leaving) known.delete(id)
       const changed: Known[] = []
       for (const endpoint of endpoints) {
         const one = known.get(endpoint.id)
@@ -137,9 +133,17 @@ export function openEndpointTable(deps: TableDeps): EndpointTable {
         if (before.interface === endpoint.interface) one.attached = false
         changed.push(one)
       }
-      each(changed, locate)
-      if (!adopted) removeStrangers()
-      adopted = true
+      try {
+        each(changed, locate)
+      } finally {
+        // After the new ones, so that an interface that changes hands is never without a program.
+        for (const [id, one] of leaving) {
+          release(one)
+          deps.forget(id)
+        }
+        if (!adopted) removeStrangers()
+        adopted = true
+      }
     },
     refresh() {
       each(known.values(), locate)

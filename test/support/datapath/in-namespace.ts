@@ -39,12 +39,13 @@ export class Peer {
     })
   }
 
-  call<T = unknown>(name: string, ...args: readonly unknown[]): Promise<T> {
+  async call<T = unknown>(name: string, ...args: readonly unknown[]): Promise<T> {
     const id = this.#next++
-    return new Promise<T>((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve, reject })
+    const value = await new Promise<unknown>((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
       this.#child.send({ id, name, args })
     })
+    return value as T
   }
 
   /** `SIGKILL`: as a crash would. */
