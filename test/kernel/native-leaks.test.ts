@@ -1,0 +1,168 @@
+import { once } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { Worker } from 'node:worker_threads'
+import { afterEach, describe, expect, test } from 'vitest'
+import { PUMP_KICK } from '../../src/native/binding.ts'
+import { loadNative } from '../../src/native/load.ts'
+import { Bench, LOOPBACK4, LOOPBACK6, openDescriptors, thrownBy } from '../native/support.ts'
+
+const ROUNDS = 1000
+const native = loadNative()
+const hash = { type: 1, keySize: 4, valueSize: 4, maxEntries: 1, flags: 0, name: 'sekisho_test' }
+const tcp = native.openTcpListener({ address: LOOPBACK4, port: 0, transparent: false, backlog: 4096 })
+const tcpPort = native.localPort(tcp)
+
+/** Every function that gives a descriptor, and what fails after it has one. */
+const KINDS: Readonly<Record<string, () => number>> = {
+  'UDP listener': () =>
+    native.openUdpListener({ address: LOOPBACK6, port: 0, transparent: true, mark: 1, receiveBuffer: 8192 }),
+  'TCP listener': () => native.openTcpListener({ address: LOOPBACK4, port: 0, transparent: true, reusePort: true }),
+  'IPv4 reply socket': () => native.openUdpReply(4, 1),
+  'IPv6 reply socket': () => native.openUdpReply(6),
+  'UDP upstream': () => native.openUdpUpstream({ server: LOOPBACK4, port: 9, mark: 1 }),
+  'UDP upstream with a foreign source': () =>
+    native.openUdpUpstream({
+      server: LOOPBACK4,
+      port: 9,
+      source: { address: new Uint8Array([127, 0, 0, 9]), port: 0 },
+    }),
+  'TCP upstream': () => native.openTcpUpstream({ server: LOOPBACK4, port: tcpPort }),
+  eventfd: () => native.openEvent(),
+  'netlink socket': () => native.netlinkOpen(0, [1]),
+  map: () => native.bpfMapCreate(hash),
+}
+
+afterEach(() => expect(native.liveHandles()).toBe(0))
+
+describe('descriptors', () => {
+  for (const [kind, open] of Object.entries(KINDS)) {
+    test(`${kind}: ${ROUNDS} rounds of open and close leave none`, () => {
+      native.close(open())
+      const before = openDescriptors()
+      for (let i = 0; i < ROUNDS; i++) native.close(open())
+      expect(openDescriptors()).toBe(before)
+    })
+  }
+
+  test('pumps and rings: the same', () => {
+    const ring = native.bpfMapCreate({ ...hash, type: 27, keySize: 0, valueSize: 0, maxEntries: 4096 })
+    const event = native.openEvent()
+    const before = openDescriptors()
+    for (let i = 0; i < ROUNDS; i++) {
+      const { pump } = new Bench(native, { slots: 4, stride: 64, maxOut: 4 })
+      native.pumpAdd(pump, event, PUMP_KICK, i)
+      native.pumpDestroy(pump)
+      native.bpfRingClose(native.bpfRingOpen(ring))
+    }
+    expect(openDescriptors()).toBe(before)
+    native.close(ring)
+    native.close(event)
+  })
+
+  test('a call that fails half way leaves none', () => {
+    const taken = native.openUdpListener({ address: LOOPBACK4, port: 0, transparent: false })
+    const before = openDescriptors()
+    for (let i = 0; i < ROUNDS; i++) {
+      expect(
+        thrownBy(() => native.openTcpListener({ address: LOOPBACK4, port: tcpPort, transparent: true })),
+      ).toMatchObject({ syscall: 'bind', errnoName: 'EADDRINUSE' })
+      thrownBy(() => native.openUdpUpstream({ server: LOOPBACK4, port: 9, source: { address: LOOPBACK4, port: -1 } }))
+      expect(
+        thrownBy(() => native.openUdpUpstream({ server: new Uint8Array([255, 255, 255, 255]), port: 9 })).syscall,
+      ).toBe('connect')
+      thrownBy(() => native.netlinkOpen(0, [1_000_000]))
+      thrownBy(() => native.bpfRingOpen(taken))
+      thrownBy(() => new Bench(native, { reply4: taken }))
+    }
+    expect(openDescriptors()).toBe(before)
+    native.close(taken)
+  })
+
+  test('pumps and rings that JavaScript has let go of are freed by the collector', async () => {
+    setFlagsFromString('--expose-gc')
+    const gc = runInNewContext('gc') as () => void
+    const ring = native.bpfMapCreate({ ...hash, type: 27, keySize: 0, valueSize: 0, maxEntries: 4096 })
+    const before = openDescriptors()
+    for (let i = 0; i < 50; i++) {
+      new Bench(native, { slots: 4, stride: 64, maxOut: 4 })
+      native.bpfRingOpen(ring)
+    }
+    expect(native.liveHandles()).toBe(100)
+    const deadline = performance.now() + 5000
+    while (native.liveHandles() > 0 && performance.now() < deadline) {
+      gc()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(native.liveHandles()).toBe(0)
+    expect(openDescriptors()).toBe(before)
+    native.close(ring)
+  })
+})
+
+describe('memory', () => {
+  test('10,000 pumps with large scratch do not make the process grow', () => {
+    const round = (): void => {
+      for (let i = 0; i < 100; i++) {
+        native.pumpDestroy(native.pumpCreate({ ...shared.options, slots: 256, stride: 64 }))
+      }
+    }
+    const shared = new Bench(native, { slots: 256, stride: 64, maxOut: 1024 })
+    for (let i = 0; i < 20; i++) round()
+    const before = process.memoryUsage.rss()
+    for (let i = 0; i < 100; i++) round()
+    // A pump of this size is about 400 KiB: 10,000 of them leaked would be 4 GiB.
+    expect(process.memoryUsage.rss() - before).toBeLessThan(64 << 20)
+    native.pumpDestroy(shared.pump)
+  })
+})
+
+describe('ports', () => {
+  test('of upstream sockets are chosen at random', () => {
+    const fds = Array.from({ length: 200 }, () => native.openUdpUpstream({ server: LOOPBACK4, port: 9 }))
+    const ports = fds.map((fd) => native.localPort(fd))
+    for (const fd of fds) native.close(fd)
+    expect(new Set(ports).size).toBe(200)
+    // Random ports step up as often as down, and by thousands; a counter does neither.
+    const steps = ports.slice(1).map((port, i) => port - (ports[i] ?? 0))
+    const up = steps.filter((step) => step > 0).length
+    expect(up).toBeGreaterThan(60)
+    expect(up).toBeLessThan(140)
+    expect(steps.filter((step) => Math.abs(step) > 500).length).toBeGreaterThan(150)
+  })
+})
+
+describe('worker threads', () => {
+  const start = (mode: string): Worker =>
+    new Worker(new URL('./fixtures/native-thread.ts', import.meta.url), { workerData: { mode } })
+
+  test('four at a time make a pump, run it and exit; nothing is left', async () => {
+    const before = openDescriptors()
+    for (let round = 0; round < 3; round++) {
+      await Promise.all(
+        Array.from({ length: 4 }, async () => {
+          const worker = start('run')
+          const [[message]] = (await Promise.all([once(worker, 'message'), once(worker, 'exit')])) as [
+            [{ moved: number; live: number }],
+            unknown,
+          ]
+          expect(message).toMatchObject({ moved: 500, live: 2 })
+        }),
+      )
+    }
+    expect(openDescriptors()).toBe(before)
+  })
+
+  test('one that ends, or is terminated in its pump, takes the pump with it and leaves the descriptors', async () => {
+    for (const mode of ['abandon', 'stay']) {
+      const before = openDescriptors()
+      const worker = start(mode)
+      const exit = once(worker, 'exit')
+      const [{ descriptors }] = (await once(worker, 'message')) as [{ descriptors: number[] }]
+      if (mode === 'stay') await worker.terminate()
+      await exit
+      expect(openDescriptors()).toBe(before + 2)
+      for (const fd of descriptors) native.close(fd)
+    }
+  })
+})
