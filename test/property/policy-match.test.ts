@@ -71,7 +71,7 @@ test('a compiled set allows exactly the names that some pattern stands for', () 
         }
       },
     ),
-    { seed: 7, numRuns: 1500 },
+    { seed: 7, numRuns: 500 },
   )
   expect(hits).toBeGreaterThan(asked / 10)
   expect(hits).toBeLessThan((asked * 9) / 10)
@@ -103,7 +103,7 @@ test('the selector trie finds every selector that stands for a name, ascending, 
         }
       },
     ),
-    { seed: 11, numRuns: 1000 },
+    { seed: 11, numRuns: 400 },
   )
 })
 

@@ -4,10 +4,10 @@ import { mix2, tableSlots } from './hash.ts'
 import * as L from './layout.ts'
 import type { Sections } from './layout.ts'
 
-/** Word `i` of an addr16, network order. */
+/** Word `i` of an addr16, network order, signed (see hash.ts). */
 export const addressWord = (bytes: Uint8Array, offset: number, i: number): number => {
   const at = offset + 4 * i
-  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
+  return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
 }
 
 const hash4 = (a: number, b: number, c: number, d: number): number => mix2(mix2(a, b), mix2(c, d))
@@ -58,8 +58,12 @@ export function buildPrefixes(entries: readonly PrefixEntry[]): { prefixes: Uint
   return { prefixes: table, prefixLengths: Uint32Array.from(lengths) }
 }
 
-const keep = (word: number, bits: number): number =>
-  bits <= 0 ? 0 : bits >= 32 ? word : (word & (-1 << (32 - bits))) >>> 0
+const keep = (word: number, bits: number): number => (bits <= 0 ? 0 : bits >= 32 ? word : word & (-1 << (32 - bits)))
+
+function sameAddress(table: Uint32Array, at: number, a: number, b: number, c: number, d: number): boolean {
+  if ((table[at]! | 0) !== a || (table[at + 1]! | 0) !== b) return false
+  return (table[at + 2]! | 0) === c && (table[at + 3]! | 0) === d
+}
 
 /** Who an address is: an endpoint, the host, or part of the world under its longest prefix. */
 export class AddressTable {
@@ -88,7 +92,7 @@ export class AddressTable {
       const at = slot * L.ADDRESS_WORDS
       const owner = table[at + 4]!
       if (owner === L.OWNER_FREE) return -1
-      if (table[at] === a && table[at + 1] === b && table[at + 2] === c && table[at + 3] === d) {
+      if (sameAddress(table, at, a, b, c, d)) {
         return owner === L.OWNER_HOST ? -2 : table[at + 5]!
       }
     }
@@ -117,8 +121,7 @@ export class AddressTable {
       const at = slot * L.PREFIX_WORDS
       const length = table[at + 4]!
       if (length === 0) return 0
-      if (length !== bits + 1 || table[at] !== a || table[at + 1] !== b) continue
-      if (table[at + 2] === c && table[at + 3] === d) return table[at + 5]!
+      if (length === bits + 1 && sameAddress(table, at, a, b, c, d)) return table[at + 5]!
     }
   }
 }

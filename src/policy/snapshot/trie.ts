@@ -27,11 +27,11 @@ export class Trie {
   #plainRun = 0
   readonly #starts = new Uint32Array(MAX_LABELS)
   readonly #lengths = new Uint32Array(MAX_LABELS)
-  readonly #hashes = new Uint32Array(MAX_LABELS)
+  readonly #hashes = new Int32Array(MAX_LABELS)
   readonly #plain = new Uint8Array(MAX_LABELS)
   /** Hashes of every prefix (64 words a label) and suffix of a label; valid where the stamp is the query's. */
-  readonly #ends = new Uint32Array(MAX_LABELS * 128)
-  readonly #stamps = new Uint32Array(MAX_LABELS)
+  readonly #ends = new Int32Array(MAX_LABELS * 128)
+  readonly #stamps = new Int32Array(MAX_LABELS)
   #stamp = 0
   #out: Uint32Array = new Uint32Array(0)
   #found = 0
@@ -87,7 +87,9 @@ export class Trie {
     this.#name = name
     this.#count = count
     this.#plainRun = run
-    this.#stamp = (this.#stamp + 1) >>> 0
+    this.#stamp = (this.#stamp + 1) & 0x3fffffff
+    // Stamps of a billion queries ago must not look like this query's.
+    if (this.#stamp === 0) this.#stamps.fill(-1)
     return true
   }
 
@@ -173,7 +175,7 @@ export class Trie {
       const at = slot * L.EDGE_WORDS
       const parent = edges[at]!
       if (parent === 0) return 0
-      if (parent === node + 1 && edges[at + 1]! === hash && this.#sameLabel(edges[at + 3]!, label))
+      if (parent === node + 1 && (edges[at + 1]! | 0) === hash && this.#sameLabel(edges[at + 3]!, label))
         return edges[at + 2]!
     }
   }
@@ -236,7 +238,7 @@ export class Trie {
       const at = slot * L.GLOB_INDEX_WORDS
       const owner = index[at]!
       if (owner === 0) return 0
-      if (owner === globNode + 1 && index[at + 1]! === kind && index[at + 2]! === hash) return index[at + 3]!
+      if (owner === globNode + 1 && index[at + 1]! === kind && (index[at + 2]! | 0) === hash) return index[at + 3]!
     }
   }
 
