@@ -41,31 +41,40 @@ Exit status: 0 ready, 1 not ready, 69 no agent answers.`,
   },
   {
     name: 'policy check',
-    usage: 'FILE...',
+    usage: '[--double-star labels|label] [-o text|json] FILE...',
     summary: 'Tell every problem of policy files, with line and column.',
-    details: `A folder stands for the .yaml, .yml and .json files in it.
+    details: `      --double-star M   what a leading **. means: labels (1.19 and later) or label (1.18 and before)
+  -o, --output FORM     text or json
 
-Exit status: 0 no errors, 1 errors.`,
+A folder stands for the .yaml, .yml and .json files in it.
+Exit status: 0 no errors (warnings do not count), 1 errors.`,
     load: async () => (await import('./policy-check.ts')).policyCheck,
   },
   {
     name: 'policy match',
     usage: '[--dialect D] [--kind K] PATTERN NAME...  |  policy match -',
     summary: 'Tell which names a pattern matches.',
-    details: `  --dialect D   cilium (1.19 and later), cilium-1.18, gke, npep-133
-  --kind K      which field of the dialect the pattern stands in
+    details: `  -d, --dialect D   cilium (1.19 and later), cilium-1.18, gke, npep-133
+  -k, --kind K      which field the pattern stands in: toFQDNs.matchPattern (default), toFQDNs.matchName,
+                    dns.matchPattern, dns.matchName; gke: pattern, name; npep-133: domainNames
 
 With "-", rows of dialect, kind, pattern and name, tab-separated, are read from standard input; each comes back with
-match, nomatch or "invalid: why" added.`,
+match, nomatch or "invalid: why" added. A name is presentation form, or hex: and the octets of the wire form.
+Exit status: 0 all match, 1 not all match; rows from standard input: 2 when one could not be read.`,
     load: async () => (await import('./policy-match.ts')).policyMatch,
   },
   {
     name: 'why',
-    usage: '[--config FILE] ENDPOINT NAME',
+    usage: '[--config FILE | --policy PATH... --endpoints FILE] [--server IP] [-o text|json] ENDPOINT NAME',
     summary: 'Tell which rule lets an endpoint look up a name, or what is missing.',
-    details: `ENDPOINT is namespace/name as in the endpoints file.
+    details: `  -c, --config FILE     take the files from the agent's configuration
+  -p, --policy PATH     policy file or folder; may be given more than once
+  -e, --endpoints FILE  endpoints file
+  -s, --server IP       judge look-ups at this DNS server only
+  -o, --output FORM     text or json
 
-Exit status: 0 allowed, 1 denied.`,
+ENDPOINT is namespace/name as in the endpoints file, or the name alone where it is the only one.
+Exit status: 0 look-up and connection allowed, 1 something is missing.`,
     load: async () => (await import('./why.ts')).why,
   },
   {
