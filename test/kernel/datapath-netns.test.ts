@@ -181,6 +181,16 @@ describe('the redirect', () => {
     expect(answers.filter((one) => !String(one).startsWith('proxy'))).toEqual([])
   })
 
+  it.each(FAMILIES)('IPv%i: gives the proxy no connection that began past it', async (family) => {
+    await pod.call('hold', GOOD[family], 80)
+    expect(await pod.call('askHeld', GOOD[family], 80, ANSWERED_MS)).toBe('good')
+    await host.call('rows', ID, [{ ...allow(0, 6, 80), verdict: 'redirect' }], PROXY_PORT)
+    const before = await drops('no_proxy')
+    expect(await pod.call('askHeld', GOOD[family], 80, DENIED_MS)).toBe('timeout')
+    expect((await drops('no_proxy')) - before).toBeGreaterThan(0)
+    expect(await pod.call('askTcp', GOOD[family], 80, ANSWERED_MS)).toBe(`proxy ${GOOD[family]} 80`)
+  })
+
   it('drops DNS while nobody listens, and everything else goes on', async () => {
     await host.call('closeProxy')
     const before = await drops('no_proxy')

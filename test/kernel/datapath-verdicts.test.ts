@@ -135,6 +135,17 @@ describe.each(FAMILIES)('IPv%i: policy', (family) => {
     expect(bed.fromPod(out(family, 6, tcp(40000, 443, SYN))).verdict).toBe(verdict)
   })
 
+  it.each([
+    ['the longer prefix', row(FQDN, 6, 0), row(0, 6, 443, 'deny'), 'drop'],
+    ['the longer prefix, though of any identity', row(FQDN, 6, 0, 'deny'), row(0, 6, 443), 'next'],
+    ['of equal prefixes the exact identity', row(FQDN, 6, 443), row(0, 6, 443, 'deny'), 'next'],
+    ['of equal prefixes the exact identity over its aggregate', row(FQDN, 6, 443, 'deny'), row(13, 6, 443), 'drop'],
+    ['of equal prefixes the aggregate over any', row(13, 6, 443, 'deny'), row(0, 6, 443), 'drop'],
+  ] as const)('equal precedence: %s decides', (_name, first, second, verdict) => {
+    bed.rankedRows({ row: first, precedence: 77 }, { row: second, precedence: 77 })
+    expect(bed.fromPod(out(family, 6, tcp(40000, 443, SYN))).verdict).toBe(verdict)
+  })
+
   it('tells a deny from a missing allow', () => {
     bed.rows(row(0, 0, 0, 'deny'))
     expect(bed.fromPod(out(family, 17, udp(1, 2)))).toMatchObject({ verdict: 'drop', reason: 'policy_deny' })
@@ -363,6 +374,15 @@ describe.each(FAMILIES)('IPv%i: ICMP errors', (family) => {
     expect(bed.fromPod(packet(POD[family], elsewhere, ICMP[family], unreachable(quotedUdp))).verdict).toBe('drop')
     const other = packet(FAR[family], elsewhere, 17, udp(5000, 6000))
     expect(bed.fromPod(out(family, ICMP[family], unreachable(other))).verdict).toBe('drop')
+  })
+
+  it('does not let out an error about a connection of another pod', () => {
+    bed.rows()
+    const other = family === 4 ? '10.1.0.6' : 'fd00::6'
+    const about = packet(FAR[family], other, 17, udp(5000, 6000))
+    const key = { ...inbound(family, 5000, 6000, 17), destination: parseIp(other) }
+    bed.setConnection(key, { lifetime: nowSeconds() + 50, bits: 0, sourceIdentity: 0 })
+    expect(bed.fromPod(out(family, ICMP[family], unreachable(about))).verdict).toBe('drop')
   })
 
   it('reads a quoted TCP header that is cut after 8 octets, as RFC 792 allows', () => {

@@ -9,7 +9,11 @@ import {
   type DropEvent,
   encodeCtKey,
   encodeCtValue,
+  encodePolicyKey,
+  encodePolicyValue,
   encodeSettings,
+  POLICY_KEY_BYTES,
+  POLICY_VALUE_BYTES,
   type ProgramSettings,
 } from '../../src/bpf/layouts.ts'
 import {
@@ -109,6 +113,19 @@ export class DatapathBed {
     this.policies.attach(ENDPOINT, map)
     this.#policy?.close()
     this.#policy = map
+  }
+
+  /** Rows with a precedence of their own, as no row of this agent has. */
+  rankedRows(...rows: readonly { row: KernelRow; precedence: number }[]): void {
+    this.rows()
+    for (const { row, precedence } of rows) {
+      const key = new Uint8Array(POLICY_KEY_BYTES)
+      const value = new Uint8Array(POLICY_VALUE_BYTES)
+      encodePolicyKey(row, key)
+      encodePolicyValue(row, PROXY_PORT, value)
+      new DataView(value.buffer).setUint32(4, precedence, true)
+      this.native.bpfMapUpdate(this.#policy?.fd ?? -1, key, value)
+    }
   }
 
   run(program: 'from_pod' | 'to_pod', frame: Uint8Array, options: { mark?: number; gsoSize?: number } = {}): Run {
