@@ -99,10 +99,8 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
     // Also with nothing received: deadlines are looked at here.
     outgoing = core.process(received, now[0]!)
     Atomics.add(control, protocol.CONTROL_TURNS, 1)
-    if (header[HEADER_KICKED] !== 0) {
-      Atomics.store(control, protocol.CONTROL_PATH, header[HEADER_PATH]!)
-      takeMessages()
-    }
+    Atomics.store(control, protocol.CONTROL_PATH, header[HEADER_PATH]!)
+    if (header[HEADER_KICKED] !== 0) takeMessages()
     if (drainUntil === Infinity) {
       if (Atomics.load(control, protocol.CONTROL_STOP) === 0) continue
       data.listeners.forEach((_, i) => native.pumpRemove(pump, TAG_LISTENER + i))

@@ -45,6 +45,12 @@ describe('a denied name', () => {
     expect(rcode('www.bing.com\\.cluster.local')).toBe(5)
   })
 
+  test('a suffix that lies inside a label is none, and the policy is never asked about a broken name', () => {
+    policy.asked.length = 0
+    expect(rcode('www.bing.com.x\\007cluster\\005local')).toBe(5)
+    expect(policy.asked).toEqual([])
+  })
+
   test('has the rcode that the mode says', () => {
     expect(rcode('evil.com', 'nxdomain')).toBe(3)
     expect(rcode('www.bing.com.cluster.local', 'refused')).toBe(5)

@@ -232,6 +232,15 @@ describe('a server over TCP', () => {
     expect([...replies[0]!.slice(-2)]).toEqual([0, 23])
   })
 
+  test('that no socket can be had for makes SERVFAIL at once, however many are asked in one go', async () => {
+    await open({ unreachable: true, names: ['*'] })
+    const client = world.client()
+    client.send(...Array.from({ length: 8000 }, (_, id) => rawQuery({ id, name: '.' })))
+    const replies = await client.next(8000)
+    expect(new Set(replies.map(rcodeOf))).toEqual(new Set([2]))
+    expect(world.tcp(C.C_REJECTS, REASON_NAMES.length, REASON.exception)).toBe(0)
+  })
+
   test('that is silent makes SERVFAIL in time, and its late answer finds nobody', async () => {
     await open()
     const client = world.client()

@@ -77,6 +77,8 @@ export class TcpUpstreamServer {
 export interface TcpWorldOptions extends Partial<TcpGateConfig> {
   readonly names?: readonly string[]
   readonly gate?: AnswerGate
+  /** No socket can be had. */
+  readonly unreachable?: boolean
 }
 
 export class TcpWorld {
@@ -107,6 +109,7 @@ export class TcpWorld {
         counters: world.counters,
         random: seededRandom('tcp'),
         connect: (server, port) => {
+          if (options.unreachable === true) throw new Error('EMFILE')
           world.connected.push(`${[...server.subarray(12)].join('.')}#${port}`)
           return connect({ host: '127.0.0.1', port: world.upstreamPort })
         },

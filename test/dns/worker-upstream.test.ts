@@ -230,6 +230,7 @@ describe('ids and ports', () => {
       renewed = sent.tag === (early.tag ^ 1)
     }
     expect(renewed).toBe(true)
+    expect(world.sockets.tags.has(early.tag)).toBe(true)
     world.answer(early.tag, rawAnswer(early.bytes))
     expect(world.turn()[0]).toMatchObject({ kind: 'reply', to: `${POD}#1` })
     expect(world.sockets.tags.has(early.tag)).toBe(false)

@@ -42,7 +42,11 @@ ip -n ${NODE} -6 rule add fwmark 0x200/0xf00 lookup 2004; ip -n ${NODE} -6 route
 iifname "${TAG}a" meta nfproto ipv4 meta l4proto { tcp, udp } th dport 53 tproxy ip to 127.0.0.1:${PORT} meta mark set 0x200 accept
 iifname "${TAG}a" meta nfproto ipv6 meta l4proto { tcp, udp } th dport 53 tproxy ip6 to [::1]:${PORT} meta mark set 0x200 accept
 }
-}`
+chain o { type filter hook output priority filter;
+meta mark 0xb00 udp dport 53 counter comment "udp"
+meta mark 0xb00 tcp dport 53 counter comment "tcp"
+} }
+`
   execFileSync('nsenter', inNode('nft', '-f', '-'), { input: rules })
 }
 
@@ -233,6 +237,15 @@ describe('DNS over TCP in a pod', () => {
     expect(await dig('+edns=1', '+noednsneg', `@${SERVER4}`, 'www.ok.test')).toContain('status: BADVERS')
     expect(await dig('+opcode=15', `@${SERVER4}`, 'www.ok.test')).toContain('status: NOTIMP')
   })
+})
+
+test('sockets towards servers carry their mark, over UDP and TCP', async () => {
+  await one(SERVER4, 'www.ok.test', A)
+  await dig('+tcp', `@${SERVER4}`, 'www.ok.test')
+  const { stdout } = await run('nsenter', inNode('nft', 'list', 'table', 'inet', 't'))
+  const counts = [...stdout.matchAll(/counter packets (\d+).*comment "(udp|tcp)"/g)]
+  expect(counts.map(([, , name]) => name)).toEqual(['udp', 'tcp'])
+  for (const [, packets] of counts) expect(Number(packets)).toBeGreaterThan(0)
 })
 
 describe('threads', () => {
