@@ -45,7 +45,8 @@ iifname "${TAG}a" meta nfproto ipv6 meta l4proto { tcp, udp } th dport 53 tproxy
 chain o { type filter hook output priority filter;
 meta mark 0xb00 udp dport 53 counter comment "udp"
 meta mark 0xb00 tcp dport 53 counter comment "tcp"
-} }
+}
+}
 `
   execFileSync('nsenter', inNode('nft', '-f', '-'), { input: rules })
 }
