@@ -37,7 +37,7 @@ function mutate(bytes: Uint8Array, roll: Dice): Uint8Array {
   return Uint8Array.from(out.slice(0, 6000))
 }
 
-const ROUNDS = Number(process.env['SEKISHO_FUZZ_ROUNDS'] ?? 20_000)
+const ROUNDS = Number(process.env['SEKISHO_FUZZ_ROUNDS'] ?? 8000)
 const SEEDS = [1, 0xdecaf, 0x5eed]
 
 const QUERIES = [
@@ -67,7 +67,7 @@ function questionOf(bytes: Uint8Array): string[] | undefined {
 }
 
 const allowed = (labels: readonly string[]): boolean =>
-  ['www example com', ...['wild']].includes(labels.join(' ')) ||
+  (labels.length === 3 && labels.join('/') === 'www/example/com') ||
   (labels.length === 3 && labels[1] === 'wild' && labels[2] === 'example')
 
 describe.each(SEEDS)('mutated queries, seed %i', (seed) => {
@@ -201,9 +201,8 @@ test('the reader and a reader by the letter agree on every name that is read', (
     good++
     const labels = questionOf(bytes)
     expect(labels).toBeDefined()
-    const wireForm = labels!.flatMap((label) => [label.length, ...Buffer.from(label, 'latin1')])
-    const folded = [...wireForm, 0].map((byte) => byte)
-    expect([...reader.name.subarray(0, reader.nameLength)].map((b) => b)).toEqual(asciiFold(bytes, folded.length))
+    const length = labels!.reduce((sum, label) => sum + 1 + label.length, 1)
+    expect([...reader.name.subarray(0, reader.nameLength)]).toEqual(asciiFold(bytes, length))
     expect(formatFqdn(reader.name).endsWith('.')).toBe(true)
   }
   expect(good).toBeGreaterThan(100)
