@@ -62,7 +62,10 @@ function overview(): string {
 function unknownCommand(argv: readonly string[], io: CliIo): number {
   const group = COMMANDS.filter(({ name }) => name.startsWith(`${argv[0]} `)).map(({ name }) => name)
   const typed = argv.slice(0, group.length > 0 ? 2 : 1).join(' ')
-  const near = suggest(typed, group.length > 0 ? group : COMMANDS.map(({ name }) => name))
+  const near =
+    group.length > 0 && argv.length === 1
+      ? undefined
+      : suggest(typed, group.length > 0 ? group : COMMANDS.map(({ name }) => name))
   const hint =
     near !== undefined ? `did you mean "${near}"?` : group.length > 0 ? group.join(', ') : '"sekisho help" lists them'
   io.err(`sekisho: there is no command "${typed}" (${hint})\n`)

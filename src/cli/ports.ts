@@ -3,13 +3,13 @@ import type { Config } from '../config/schema.ts'
 /** What commands want of the composition root. `main.ts` loads it only for a command that needs it. */
 export interface Roots {
   /** Runs the agent until SIGTERM or SIGINT; resolves to the exit status. */
-  runAgent(config: Config): Promise<number>
+  readonly runAgent: (config: Config) => Promise<number>
   /** Removes every kernel object of ours that this configuration names; tells each, and resolves to the exit status. */
-  cleanup(config: Config, tell: (line: string) => void): Promise<number>
+  readonly cleanup: (config: Config, tell: (line: string) => void) => Promise<number>
 }
 
 export interface RootsDoor {
   /** Effective user is root. */
   readonly root: boolean
-  load(): Promise<Roots>
+  readonly load: () => Promise<Roots>
 }

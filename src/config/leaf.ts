@@ -91,13 +91,11 @@ function readAddress(raw: unknown): Reading<string> {
   return ip === undefined ? fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not an IP address`) : ok(formatIp(ip))
 }
 
-/** Without the final dot, which users write either way. */
+/** A name of hosts, lower case, without the final dot, which users write either way. */
 function readName(raw: unknown): Reading<string> {
   const name = typeof raw === 'string' ? tryParseFqdn(raw) : undefined
-  if (name === undefined || name.length === 1) {
-    return fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not a domain name`)
-  }
-  return ok(formatFqdn(name).slice(0, -1))
+  const text = name === undefined ? '' : formatFqdn(name).slice(0, -1)
+  return /^[-a-z0-9_.]+$/.test(text) ? ok(text) : fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not a domain name`)
 }
 
 function readPath(raw: unknown): Reading<string> {

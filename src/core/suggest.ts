@@ -1,16 +1,26 @@
-/** The candidate that `word` most likely meant, or undefined when none is near: at most a third of its letters differ. */
+/**
+ * The candidate that `word` most likely meant, or undefined when none is near: at most a third of its letters
+ * differ, or one begins with the other.
+ */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = word.toLowerCase()
   let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1
   for (const candidate of candidates) {
-    const distance = editDistance(wanted, candidate.toLowerCase(), bestDistance)
+    const distance = distanceTo(wanted, candidate.toLowerCase(), bestDistance)
     if (distance < bestDistance) {
       best = candidate
       bestDistance = distance
     }
   }
   return best
+}
+
+/** A word that goes on or breaks off ("warning" for "warn", "reg" for "registry") is as near as one wrong letter. */
+function distanceTo(a: string, b: string, limit: number): number {
+  const [short, long] = a.length < b.length ? [a, b] : [b, a]
+  const prefix = short.length >= 3 && long.startsWith(short) && short !== long
+  return prefix ? Math.min(1, limit) : editDistance(a, b, limit)
 }
 
 /** Damerau-Levenshtein (adjacent swaps count one), at most `limit`. */
