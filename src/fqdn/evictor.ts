@@ -31,6 +31,7 @@ export class Evictor {
   roomForName(owner: EndpointNames): boolean {
     const { pairs, limits } = this.#state
     if (owner.names < limits.maxNamesPerEndpoint) return true
+    this.#state.pressed = true
     for (let probes = Math.min(NAME_PROBES, owner.names); probes > 0; probes--) {
       const oldest = owner.oldest
       if (!this.#pairLive(oldest)) {
@@ -54,6 +55,7 @@ export class Evictor {
     const state = this.#state
     const { pairs, entries, limits } = state
     if ((pairs.entryCount[pair] as number) < limits.maxAddressesPerName) return true
+    state.pressed = true
     let victim = -1
     let soonest = Infinity
     for (let e = pairs.entries[pair] as number; e >= 0; e = entries.nextOfPair[e] as number) {
@@ -76,6 +78,7 @@ export class Evictor {
     const state = this.#state
     const { entries } = state
     if (!entries.full) return true
+    state.pressed = true
     let victim = -1
     let soonest = Infinity
     let sampled = 0

@@ -45,6 +45,8 @@ export class NameState {
   /** The pair being learned is kept even while it has no entry. */
   pinned = NO_PAIR
   learning = 0
+  /** A limit was reached: the next conntrack pass is wanted though nothing is over time. */
+  pressed = false
   readonly #endpoints = new Map<number, EndpointNames>()
   readonly #slots: (EndpointNames | undefined)[] = []
   readonly #sets: LabelSets
@@ -359,6 +361,12 @@ export class NameState {
     return this.#passOpen
   }
 
+  /** Conntrack could not be read: nothing is judged dead, all wait for the next pass. */
+  abandonPass(): void {
+    this.#passOpen = false
+    for (let e = this.wheel.firstOfPass(); e >= 0; e = this.wheel.firstOfPass()) this.wheel.backToLimbo(e)
+  }
+
   /** A conntrack pass begins: it decides about what is in limbo now. */
   beginPass(): void {
     this.#pass++
@@ -379,6 +387,7 @@ export class NameState {
 
   endPass(): void {
     this.lastPass = this.#pass
+    this.pressed = false
     this.#passOpen = false
     this.count(FQDN.passes)
   }

@@ -45,6 +45,7 @@ export const endpointKey = (endpoint: PolicyEndpoint): string => `${endpoint.nam
 export class PolicyApplier {
   readonly #world: PolicyWorld
   #current: Generation | null = null
+  #building: Generation | null = null
   #retired: Generation[] = []
   #namesStale = false
   #addressesStale = false
@@ -63,6 +64,7 @@ export class PolicyApplier {
     const old = this.#current
     if (old === null) yield* world.restoreNumbers()
     const next = new Generation(view, sets)
+    this.#building = next
     yield
     yield* next.prepare(world.identities)
     yield* this.#takeEndpoints(next)
@@ -75,6 +77,7 @@ export class PolicyApplier {
       yield* world.settleAddresses()
       yield* world.sweep()
       this.#current = next
+      this.#building = null
       return { generation: next, failedEndpoints }
     }
     desired.setGenerations([old, next])
@@ -100,7 +103,19 @@ export class PolicyApplier {
     names.matcher = next.match
     this.#retired.push(old)
     this.#current = next
+    this.#building = null
     return { generation: next, failedEndpoints }
+  }
+
+  /** An apply ended in an exception: back to the policy before. What was already swapped stays swapped. */
+  abort(): void {
+    const { desired, names } = this.#world
+    if (this.#building === null) return
+    this.#retired.push(this.#building)
+    this.#building = null
+    this.#namesStale = this.#addressesStale = true
+    desired.setGenerations(this.#current === null ? [] : [this.#current])
+    names.matcher = this.#current === null ? () => 0 : this.#current.match
   }
 
   *#swap(next: Generation): Generator<void, number[]> {

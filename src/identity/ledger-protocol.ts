@@ -5,7 +5,7 @@ export type ClientWake =
   { readonly kind: 'event'; readonly fd: number } | { readonly kind: 'port'; readonly port: MessagePort }
 
 /** What is posted on a client's port: there are completions to take. */
-export const COMPLETIONS_READY = 1
+export const COMPLETIONS_READY = { kind: 'completed' } as const
 
 /** `workerData` of the ledger thread (src/ledger.ts). Ports of clients go into the transfer list. */
 export interface LedgerInit {
@@ -65,26 +65,31 @@ export type LedgerRequest =
   | { readonly type: 'query'; readonly id: number; readonly query: LedgerQuery }
 
 export type LedgerQuery =
-  /** Names of an endpoint from the oldest used, `limit` at most 500 after the first `skip`. */
-  | { readonly kind: 'names'; readonly endpointId: number; readonly skip: number; readonly limit: number }
+  /** What one endpoint learned, from the name used longest ago on; `limit` at most 1000 after the first `offset`. */
+  | { readonly kind: 'names'; readonly endpointId: number; readonly offset: number; readonly limit: number }
   /** What is known about one address (text form). */
   | { readonly kind: 'address'; readonly address: string }
 
-export interface LearnedName {
+export interface LearnedAddress {
+  readonly endpointId: number
   /** Presentation form with the final dot. */
   readonly name: string
-  readonly addresses: readonly { readonly address: string; /** Below 0: over time. */ readonly secondsLeft: number }[]
+  readonly address: string
+  /** 0: over time; a live connection may keep it. */
+  readonly secondsLeft: number
+  /** In the ipcache under the address itself; 0 none. */
+  readonly identity: number
 }
 
 export type LedgerAnswer =
-  | { readonly kind: 'names'; readonly total: number; readonly names: readonly LearnedName[] }
+  | { readonly kind: 'names'; readonly total: number; readonly names: readonly LearnedAddress[] }
   | {
       readonly kind: 'address'
-      /** In the ipcache under its own prefix; 0 none. */
       readonly identity: number
+      /** Labels of that identity, sorted; empty for reserved and endpoints' identities. */
       readonly labels: readonly string[]
       /** At most 100. */
-      readonly names: readonly { readonly endpointId: number; readonly name: string; readonly secondsLeft: number }[]
+      readonly names: readonly LearnedAddress[]
     }
   | { readonly kind: 'error'; readonly message: string }
 

@@ -132,7 +132,7 @@ export class Shapes {
     for (const endpoint of generation.view.endpoints) {
       if (!endpoint.enforced) continue
       const shape = this.#live.get(generation.view.shapeKey(endpoint.shape))
-      if (shape?.map == null) {
+      if (shape === undefined || shape.map === null) {
         failed.push(endpoint.id)
         continue
       }

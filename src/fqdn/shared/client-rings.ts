@@ -155,7 +155,8 @@ export class LedgerRings {
     return (Atomics.load(header, REQUEST_TAIL) - Atomics.load(header, REQUEST_HEAD)) >>> 0
   }
 
-  counter(word: typeof COUNTER_FULL | typeof COUNTER_TOO_LARGE): number {
+  /** COUNTER_FULL or COUNTER_TOO_LARGE. */
+  counter(word: number): number {
     return Atomics.load(this.#layout.header, word) >>> 0
   }
 
@@ -176,13 +177,28 @@ export class LedgerRings {
     return true
   }
 
-  /** Gives the slot back with its status. The caller wakes the client once a batch. */
+  /** Gives the slot back with its status, in the order of `next`. The caller wakes the client once a batch. */
   complete(slot: number, status: number): void {
     const { header, words, done, slots } = this.#layout
     words[(slot * SLOT_BYTES) / 4 + STATUS] = status
     const tail = Atomics.load(header, DONE_TAIL)
     done[(tail >>> 0) % slots] = slot
     Atomics.store(header, DONE_TAIL, (tail + 1) | 0)
+  }
+
+  /**
+   * A ledger that takes the place of a dead one: requests that the dead one had taken and not completed are
+   * completed with `status`. Requests are completed in the order they are taken, so these are the last ones taken.
+   */
+  recover(status: number): number {
+    const { header, requests, slots } = this.#layout
+    const head = Atomics.load(header, REQUEST_HEAD)
+    let n = 0
+    for (let at = Atomics.load(header, DONE_TAIL); at !== head; at = (at + 1) | 0) {
+      this.complete(requests[(at >>> 0) % slots] as number, status)
+      n++
+    }
+    return n
   }
 
   /**

@@ -104,6 +104,13 @@ export class StandingTable {
     return Atomics.exchange(this.#words, slot * WORDS + UNTIL, DEAD)
   }
 
+  /** A ledger that takes the place of a dead one knows none of its slots: everything is asked again. */
+  clear(): void {
+    const words = this.#words
+    for (let at = UNTIL; at < words.length; at += WORDS) if (words[at] !== DEAD) Atomics.store(words, at, DEAD)
+    for (let at = STATE; at < words.length; at += WORDS) if (words[at] !== EMPTY) Atomics.store(words, at, EMPTY)
+  }
+
   /** Ledger, after `kill` or `killNow`. */
   free(slot: number): void {
     const words = this.#words
