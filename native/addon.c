@@ -13,33 +13,49 @@ struct instance *instance_get(napi_env env) {
   return data;
 }
 
-// Runs when the environment ends. Pumps and rings are freed by their own finalizers, which Node calls as well.
+// Runs when the environment ends; Node may call the finalizers of handles before or after.
 static void instance_free(napi_env env, void *data, void *hint) {
+  struct instance *instance = data;
   (void)env;
   (void)hint;
-  free(data);
+  instance->ended = true;
+  if (instance->handles == NULL) free(instance);
 }
 
-napi_value handle_create(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag) {
+napi_value handle_create(napi_env env, struct handle *handle, enum handle_kind kind, napi_finalize finalize) {
   napi_value object;
-  if (!check(env, napi_create_object(env, &object), "handle")) return NULL;
-  if (!check(env, napi_type_tag_object(env, object, tag), "handle")) return NULL;
-  if (!check(env, napi_wrap(env, object, data, finalize, NULL, NULL), "handle")) return NULL;
-  return object;
+  struct instance *instance = instance_get(env);
+  if (instance == NULL || !check(env, napi_create_object(env, &object), "handle")) return NULL;
+  handle->instance = instance;
+  handle->kind = kind;
+  handle->next = instance->handles;
+  instance->handles = handle;
+  if (check(env, napi_wrap(env, object, handle, finalize, NULL, NULL), "handle")) return object;
+  instance->handles = handle->next;
+  return NULL;
 }
 
-void *handle_get(napi_env env, napi_value value, const napi_type_tag *tag, const char *name) {
-  napi_valuetype type;
-  bool ours = false;
-  void *data = NULL;
-  if (!check(env, napi_typeof(env, value, &type), name)) return NULL;
-  if (type == napi_object && !check(env, napi_check_object_type_tag(env, value, tag, &ours), name)) return NULL;
-  if (!ours) {
-    throw_argument(env, "%s is not a handle of the right kind", name);
-    return NULL;
+void handle_unlink(struct handle *handle) {
+  struct instance *instance = handle->instance;
+  for (struct handle **link = &instance->handles; *link != NULL; link = &(*link)->next) {
+    if (*link == handle) {
+      *link = handle->next;
+      break;
+    }
   }
-  if (!check(env, napi_unwrap(env, value, &data), name)) return NULL;
-  return data;
+  if (instance->ended && instance->handles == NULL) free(instance);
+}
+
+void *handle_get(napi_env env, napi_value value, enum handle_kind kind, const char *name) {
+  struct instance *instance = instance_get(env);
+  void *data = NULL;
+  if (instance == NULL) return NULL;
+  // Fails for what is no object or wraps nothing.
+  if (napi_unwrap(env, value, &data) == napi_ok)
+    for (struct handle *handle = instance->handles; handle != NULL; handle = handle->next)
+      if (handle == data && handle->kind == kind) return handle;
+  throw_argument(env, "%s is not a handle of the right kind", name);
+  return NULL;
 }
 
 bool define_functions(napi_env env, napi_value exports, const struct function *functions, size_t count) {

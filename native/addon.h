@@ -11,10 +11,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// One for each environment (main thread, worker thread), so threads share nothing.
+struct handle;
+
+// One for each environment (main thread, worker thread), so threads share nothing. Freed with the last handle or with
+// the environment, whichever is later.
 struct instance {
-  // Pumps and rings whose system resources are open.
+  bool ended;
+  struct handle *handles;
+  // Handles whose system resources are open.
   int64_t live;
+};
+
+enum handle_kind { HANDLE_PUMP, HANDLE_RING };
+
+// First member of what an opaque object owns. The list of the instance says which pointers are ours, so a wrapped
+// object of another addon is never taken for one.
+struct handle {
+  struct instance *instance;
+  struct handle *next;
+  enum handle_kind kind;
 };
 
 struct function {
@@ -37,10 +52,12 @@ bool netlink_register(napi_env env, napi_value exports);
 // NULL with an exception pending when the environment has none.
 struct instance *instance_get(napi_env env);
 
-// An opaque object that owns `data` from the moment it is made; `finalize` runs when it is collected or its
-// environment ends. NULL with an exception pending, and `data` still the caller's, on failure.
-napi_value handle_create(napi_env env, void *data, napi_finalize finalize, const napi_type_tag *tag);
-// NULL with an exception pending when `value` is not a handle with this tag.
-void *handle_get(napi_env env, napi_value value, const napi_type_tag *tag, const char *name);
+// An opaque object that owns `handle` from the moment it is made; `finalize` runs when it is collected or its
+// environment ends, and must call handle_unlink. NULL with an exception pending, and `handle` still the caller's, on
+// failure.
+napi_value handle_create(napi_env env, struct handle *handle, enum handle_kind kind, napi_finalize finalize);
+void handle_unlink(struct handle *handle);
+// NULL with an exception pending when `value` is not a handle of this kind.
+void *handle_get(napi_env env, napi_value value, enum handle_kind kind, const char *name);
 
 #endif

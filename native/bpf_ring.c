@@ -11,27 +11,28 @@
 #include "bpf.h"
 
 struct ring {
+  struct handle handle;
   size_t page, data_length;
   // The consumer's page, and the producer's page followed by the data mapped twice, so that no record wraps.
   uint64_t *consumer;
   uint8_t *producer;
 };
 
-static const napi_type_tag ring_tag = {0x2c7f4e91aa60d853, 0xb1409c3e77d25f06};
-
-static void ring_close(napi_env env, struct ring *ring) {
+static void ring_close(struct ring *ring) {
   if (ring->producer == NULL) return;
   munmap(ring->producer, ring->page + 2 * ring->data_length);
   munmap(ring->consumer, ring->page);
   ring->producer = NULL;
-  void *instance = NULL;
-  if (napi_get_instance_data(env, &instance) == napi_ok && instance != NULL) ((struct instance *)instance)->live--;
+  ring->handle.instance->live--;
 }
 
 static void ring_finalize(napi_env env, void *data, void *hint) {
+  struct ring *ring = data;
+  (void)env;
   (void)hint;
-  ring_close(env, data);
-  free(data);
+  ring_close(ring);
+  handle_unlink(&ring->handle);
+  free(ring);
 }
 
 static bool ring_map(struct ring *ring, int fd, size_t data_length) {
@@ -74,16 +75,17 @@ static napi_value ring_open(napi_env env, napi_callback_info info) {
     return NULL;
   }
   instance->live++;
-  handle = handle_create(env, ring, ring_finalize, &ring_tag);
+  ring->handle.instance = instance;
+  handle = handle_create(env, &ring->handle, HANDLE_RING, ring_finalize);
   if (handle == NULL) {
-    ring_close(env, ring);
+    ring_close(ring);
     free(ring);
   }
   return handle;
 }
 
 static struct ring *open_ring(napi_env env, napi_value value) {
-  struct ring *ring = handle_get(env, value, &ring_tag, "ring");
+  struct ring *ring = handle_get(env, value, HANDLE_RING, "ring");
   if (ring == NULL || ring->producer != NULL) return ring;
   throw_argument(env, "the ring is closed");
   return NULL;
@@ -140,7 +142,7 @@ static napi_value ring_close_call(napi_env env, napi_callback_info info) {
   napi_value argv[1];
   struct ring *ring;
   if (!args_get(env, info, 1, argv) || (ring = open_ring(env, argv[0])) == NULL) return NULL;
-  ring_close(env, ring);
+  ring_close(ring);
   return result_undefined(env);
 }
 

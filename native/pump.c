@@ -17,8 +17,6 @@
 #define MAX_OUT 65536u
 #define MAX_TIMEOUT_MS 1000
 
-static const napi_type_tag pump_tag = {0x7365b1d90a2f4c01, 0x9d2e61f0c3b84a57};
-
 // --- members, by tag ---------------------------------------------------------------------------------------------
 
 static uint32_t home(const struct pump *pump, uint32_t tag) {
@@ -94,14 +92,15 @@ static void pump_close(napi_env env, struct pump *pump) {
   for (size_t i = 0; i < pump->buffer_count; i++)
     if (napi_delete_reference(env, pump->buffers[i]) != napi_ok) continue;
   pump->buffer_count = 0;
-  void *instance = NULL;
-  if (napi_get_instance_data(env, &instance) == napi_ok && instance != NULL) ((struct instance *)instance)->live--;
+  pump->handle.instance->live--;
 }
 
 static void pump_finalize(napi_env env, void *data, void *hint) {
   (void)hint;
-  pump_close(env, data);
-  free(data);
+  struct pump *pump = data;
+  pump_close(env, pump);
+  handle_unlink(&pump->handle);
+  free(pump);
 }
 
 static bool allocate(struct pump *pump) {
@@ -146,6 +145,14 @@ static bool hold(napi_env env, struct pump *pump, napi_value buffer, const char 
   if (!plain || resizable) {
     throw_argument(env, "%s must be on an ArrayBuffer of fixed size", name);
     return false;
+  }
+  // A step looks at each buffer once, so views on one buffer make it cheaper.
+  for (size_t i = 0; i < pump->buffer_count; i++) {
+    bool same = false;
+    if (!check(env, napi_get_reference_value(env, pump->buffers[i], &value), name) ||
+        !check(env, napi_strict_equals(env, value, buffer, &same), name))
+      return false;
+    if (same) return true;
   }
   if (!check(env, napi_create_reference(env, buffer, 1, &pump->buffers[pump->buffer_count]), name)) return false;
   pump->buffer_count++;
@@ -231,6 +238,7 @@ static napi_value pump_create(napi_env env, napi_callback_info info) {
     return NULL;
   }
   instance->live++;
+  pump->handle.instance = instance;
   pump->open = true;
   pump->epoll_fd = -1;
   pump->reply4.first = pump->reply6.first = NONE;
@@ -244,7 +252,7 @@ static napi_value pump_create(napi_env env, napi_callback_info info) {
     throw_syscall(env, "epoll_create1", errno, NULL);
     goto failed;
   }
-  handle = handle_create(env, pump, pump_finalize, &pump_tag);
+  handle = handle_create(env, &pump->handle, HANDLE_PUMP, pump_finalize);
   if (handle == NULL) goto failed;
   pump->header[HEADER_PATH] = PATH_EPOLL;
   return handle;
@@ -255,7 +263,7 @@ failed:
 }
 
 static struct pump *open_pump(napi_env env, napi_value value) {
-  struct pump *pump = handle_get(env, value, &pump_tag, "pump");
+  struct pump *pump = handle_get(env, value, HANDLE_PUMP, "pump");
   if (pump == NULL || pump->open) return pump;
   throw_argument(env, "the pump is destroyed");
   return NULL;

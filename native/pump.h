@@ -69,6 +69,7 @@ struct out_slot {
 };
 
 struct pump {
+  struct handle handle;
   bool open;
   // Memory of JavaScript, kept alive by `buffers`.
   uint8_t *buffer;

@@ -146,7 +146,9 @@ static void remember_error(struct pump *pump, struct member *member, int error) 
   member->pending_error = error;
 }
 
-// sendmmsg(2) stops at the first datagram that fails: that one gets its errno, and the rest are tried.
+// sendmmsg(2) stops at the first datagram that fails. When that is the first of a call, it gets its errno and the rest
+// are tried; when others went before it, the kernel keeps the errno to itself, and the next call tries it again. So a
+// refusal that comes in amid a run is not reported; the one that follows from the last datagram of the run is.
 static uint32_t send_member(struct pump *pump, struct member *member) {
   uint32_t count = 0, at = 0, refused = 0;
   bool retried = false;

@@ -13,6 +13,10 @@ export interface NativeError extends Error {
   readonly syscall?: string
   readonly errno?: number
   readonly errnoName?: string
+  /** bpfMapUpdateBatch: entries written before the one that failed. */
+  readonly written?: number
+  /** bpfMapDeleteBatch: entries deleted before the one that failed. */
+  readonly deleted?: number
 }
 
 export interface ListenOptions {
@@ -40,13 +44,14 @@ export interface SocketCalls {
   /** Non-blocking, close-on-exec. */
   openUdpListener(options: ListenOptions): Fd
   openTcpListener(options: ListenOptions): Fd
-  /** Raw IPPROTO_UDP socket for replies from any source address and port; receives nothing. */
+  /** Raw IPPROTO_UDP socket for replies from any source address and port; receives nothing. Fragments, never sets DF. */
   openUdpReply(family: 4 | 6, mark?: number): Fd
   /** Connected UDP socket with a kernel-chosen random port (or the transparent source). */
   openUdpUpstream(options: UpstreamOptions): Fd
   /** TCP socket whose non-blocking connect has been started (EINPROGRESS is success). */
   openTcpUpstream(options: UpstreamOptions): Fd
   localPort(fd: Fd): number
+  /** 0, 1 and 2 are refused: they are never ours. */
   close(fd: Fd): void
   /** Non-blocking eventfd. */
   openEvent(): Fd
@@ -71,7 +76,10 @@ export const RX_TAG = 0
 export const RX_LENGTH = 1
 export const RX_FLAGS = 2
 export const RX_FAMILY = 3
-/** Octets 16..31 of the record: source addr16; 32..47: original destination addr16 (listeners). */
+/**
+ * Octets 16..31 of the record: source addr16 (of an upstream socket: its server); 32..47: original destination addr16
+ * (listeners; else zero).
+ */
 export const RX_SOURCE = 4
 export const RX_DESTINATION = 8
 export const RX_SOURCE_PORT = 12
@@ -110,6 +118,10 @@ export const HEADER_SEND_ERRORS = 1
 /** 1 epoll, 2 io_uring. */
 export const HEADER_PATH = 2
 
+/**
+ * The arrays must be on ArrayBuffers of fixed size that are not shared; the pump keeps them alive. A step on detached
+ * memory is SEKISHO_NATIVE_ARGUMENT. A step looks at each distinct ArrayBuffer once, so views on one are cheapest.
+ */
 export interface PumpOptions {
   /** Payload memory: `slots` receive slots of `stride` octets first, then whatever else the caller sends from. */
   readonly buffer: Uint8Array
@@ -138,11 +150,14 @@ export interface PumpCalls {
   pumpCreate(options: PumpOptions): Pump
   /** `tag` is any u32 the caller knows the socket by; unique within the pump. */
   pumpAdd(pump: Pump, fd: Fd, kind: number, tag: number): void
+  /** Remove a socket before its descriptor is closed: a number that is used again would be sent to. */
   pumpRemove(pump: Pump, tag: number): void
   /**
    * One turn: sends the first `outgoing` records of `out` (runs of one socket in one sendmmsg), then waits at most
-   * `timeoutMs` (0 polls) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
+   * `timeoutMs` (0 polls, more than 1000 is 1000) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
    * so that one cannot starve the rest. Never throws once created with good arguments, save for a fatal epoll error.
+   * Records of one socket leave in their order; sockets may overtake each other. A datagram that runs into the refusal
+   * (ECONNREFUSED) of an earlier one is sent again, and the refusal comes as an error record.
    */
   pumpStep(pump: Pump, outgoing: number, timeoutMs: number): number
   pumpDestroy(pump: Pump): void
@@ -195,16 +210,25 @@ export interface BpfCalls {
   bpfMapDelete(fd: Fd, key: Uint8Array): boolean
   /** Fills `next`; false at the end. `key` null starts. */
   bpfMapNextKey(fd: Fd, key: Uint8Array | null, next: Uint8Array): boolean
-  /** `count` entries packed one after the other; one system call where the kernel has it, else a loop in C. Returns how many were written. */
+  /**
+   * `count` entries packed one after the other (the arrays may be longer); one system call where the kernel has it, else a
+   * loop in C. Returns `count`; an entry that cannot be written throws, with `written`.
+   */
   bpfMapUpdateBatch(fd: Fd, keys: Uint8Array, values: Uint8Array, count: number): number
-  /** Missing keys are no error. */
+  /** Missing keys are no error. Returns how many were there; one that cannot be deleted throws, with `deleted`. */
   bpfMapDeleteBatch(fd: Fd, keys: Uint8Array, count: number): number
   /**
    * Reads up to `max` entries; `cursor` (at least 64 octets, all zero to start) carries the kernel's position.
-   * Returns the number read, or -1 - n at the end of the map when n were read in this last call.
+   * Returns the number read, or -1 - n at the end of the map when n were read in this last call. Keys of at most 60
+   * octets. Hash maps are read by whole buckets: ENOSPC when `max` is less than the next one has, so take 64 or more.
+   * A map that is changed meanwhile may give an entry twice (LPM tries, when the entry at the cursor is deleted).
    */
   bpfMapLookupBatch(fd: Fd, cursor: Uint8Array, keys: Uint8Array, values: Uint8Array, max: number): number
-  /** Loads an ELF object through libbpf; maps named in `reuse` take that descriptor instead of a new map. */
+  /**
+   * Loads an ELF object through libbpf; maps named in `reuse` take that descriptor (which stays the caller's) instead of a new
+   * map: type, key and value size must be the object's, the number of entries is free. Results go by the names in the
+   * object and belong to the caller. A program the verifier refuses: its last words are in the message.
+   */
   bpfObjectLoad(path: string, reuse: Readonly<Record<string, Fd>>): LoadedObject
   /** BPF_PROG_TEST_RUN. `data` the frame, `context` a struct __sk_buff image or undefined. */
   bpfProgTestRun(
@@ -223,9 +247,13 @@ export interface BpfCalls {
   bpfLinkUpdate(link: Fd, program: Fd): void
   /** clsact filter, direct action, replaced in place; `egress` false is ingress. */
   bpfTcAttach(ifindex: number, egress: boolean, program: Fd, handle: number, priority: number): void
+  /** ENOENT where there is no such filter. */
   bpfTcDetach(ifindex: number, egress: boolean, handle: number, priority: number): void
   bpfRingOpen(map: Fd): Ring
-  /** Copies whole records (u32 length, then the octets, padded to 8) into `out` and consumes them; returns octets written. Never blocks. */
+  /**
+   * Copies whole records (u32 length, then the octets, padded to 8) into `out` and consumes them; returns octets written. Never blocks.
+   * An `out` that is too small for the next record alone is SEKISHO_NATIVE_ARGUMENT. One reader a map.
+   */
   bpfRingRead(ring: Ring, out: Uint8Array): number
   bpfRingClose(ring: Ring): void
 }
@@ -236,8 +264,9 @@ export interface NetlinkCalls {
   netlinkOpen(protocol: number, groups: readonly number[]): Fd
   /** The kernel's port id of this socket. */
   netlinkPort(fd: Fd): number
+  /** To the kernel (port 0). */
   netlinkSend(fd: Fd, message: Uint8Array): void
-  /** One datagram into `out`; octets, 0 on time-out, throws ENOBUFS after an overrun. MSG_TRUNC is ENOSPC. */
+  /** One datagram of the kernel into `out`; octets, 0 on time-out (at most 60,000 ms), throws ENOBUFS after an overrun. MSG_TRUNC is ENOSPC. */
   netlinkReceive(fd: Fd, out: Uint8Array, timeoutMs: number): number
 }
 
