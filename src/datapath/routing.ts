@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { SekishoError } from '../core/errors.ts'
 import type { Cidr } from '../core/ip.ts'
 import type { Log } from '../core/log.ts'
@@ -97,5 +98,17 @@ export function removeRouting(connection: NetlinkConnection, config: RoutingConf
     } catch (error) {
       if (!(family === 6 && withoutFamily(error))) throw error
     }
+  }
+}
+
+/**
+ * `src_valid_mark` has the kernel look up the source of a marked packet with its mark: a redirected packet's source then
+ * seems to be this machine and the packet is dropped as a martian, whatever rp_filter says. wg-quick sets it on `all`.
+ */
+export function checksSourceByMark(device: string): boolean {
+  try {
+    return readFileSync(`/proc/sys/net/ipv4/conf/${device}/src_valid_mark`, 'utf8').trim() !== '0'
+  } catch {
+    return false
   }
 }

@@ -172,6 +172,18 @@ describe('the redirect', () => {
     net.in('node', 'sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.host1.rp_filter=0')
   })
 
+  it('warns of src_valid_mark, with which the kernel drops what is redirected', async () => {
+    const setting = 'net.ipv4.conf.host1.src_valid_mark'
+    net.in('node', 'sysctl', '-qw', `${setting}=1`)
+    expect(await pod.call('askUdp', BAD[4], 53, DENIED_MS)).toBe('timeout')
+    await host.call('apply', endpoints().slice(1))
+    await host.call('apply', endpoints())
+    const said = await host.call<{ level: string; fields: string }[]>('said')
+    expect(said.filter((one) => one.level === 'warn').map((one) => one.fields)).toContain(JSON.stringify({ setting }))
+    net.in('node', 'sysctl', '-qw', `${setting}=0`)
+    expect(await pod.call('askUdp', BAD[4], 53, ANSWERED_MS)).toBe(`proxy ${BAD[4]} 53`)
+  })
+
   it('many connections one after the other, also on the same ports', async () => {
     const answers = await Promise.all(
       Array.from({ length: 200 }, (_, i) =>

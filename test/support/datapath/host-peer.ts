@@ -12,9 +12,13 @@ import { Bench } from '../../native/support.ts'
 import { serve } from './in-namespace.ts'
 
 const native = loadNative()
-const said: { level: string; message: string }[] = []
+const said: { level: string; message: string; fields: string }[] = []
 const saying = (level: string) => (fields: object, message: string) => {
-  said.push({ level, message: `${message} ${'err' in fields ? String(fields.err) : ''}` })
+  said.push({
+    level,
+    message: `${message} ${'err' in fields ? String(fields.err) : ''}`,
+    fields: JSON.stringify(fields),
+  })
 }
 const log: Log = { debug() {}, info: saying('info'), warn: saying('warn'), error: saying('error') }
 
@@ -47,11 +51,13 @@ function openProxy(port: number): void {
     servers.push(server)
   }
   const timer = setInterval(() => {
-    for (const one of bench.step()) {
-      const answer = Buffer.from(`proxy ${one.destination} ${one.destinationPort}`)
-      bench.reply(one.destination, one.destinationPort, one.source, one.sourcePort, answer)
+    // A step sends what was queued and receives at once: nothing it gave may be left unanswered.
+    for (let received = bench.step(); received.length > 0; received = bench.step()) {
+      for (const one of received) {
+        const answer = Buffer.from(`proxy ${one.destination} ${one.destinationPort}`)
+        bench.reply(one.destination, one.destinationPort, one.source, one.sourcePort, answer)
+      }
     }
-    bench.step()
   }, 2)
   proxy = { fds, servers, timer, bench }
 }
