@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -37,7 +38,7 @@
 
 struct source {
 	struct sockaddr_in address;
-	char device[16];
+	int ifindex;   /* 0: the socket is bound to the address instead */
 	uint32_t idle; /* first of the sockets at rest */
 };
 
@@ -88,7 +89,7 @@ static void fail(const char *what)
 
 static void read_sources(const char *path)
 {
-	char line[128], address[64];
+	char line[128], address[64], device[16];
 	FILE *file = fopen(path, "r");
 
 	if (!file)
@@ -96,7 +97,11 @@ static void read_sources(const char *path)
 	while (fgets(line, sizeof line, file)) {
 		struct source s = {.address = {.sin_family = AF_INET}, .idle = NONE};
 
-		if (sscanf(line, "%63s %15s", address, s.device) < 1 || inet_pton(AF_INET, address, &s.address.sin_addr) != 1) {
+		int fields = sscanf(line, "%63s %15s", address, device);
+
+		if (fields == 2)
+			s.ifindex = (int)if_nametoindex(device);
+		if (fields < 1 || (fields == 2 && !s.ifindex) || inet_pton(AF_INET, address, &s.address.sin_addr) != 1) {
 			fprintf(stderr, "%s: bad line %s", path, line);
 			exit(65);
 		}
@@ -117,9 +122,7 @@ static uint32_t open_endpoint(uint32_t source)
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		fail("socket");
-	if (s->device[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, s->device, (socklen_t)strlen(s->device)))
-		fail(s->device);
-	if (!s->device[0] && bind(fd, (struct sockaddr *)&s->address, sizeof s->address))
+	if (!s->ifindex && bind(fd, (struct sockaddr *)&s->address, sizeof s->address))
 		fail("bind");
 	e = &endpoints[endpoint_count];
 	*e = (struct endpoint){.fd = fd, .source = source};
@@ -136,12 +139,18 @@ static void rest(struct endpoint *e)
 	sources[e->source].idle = (uint32_t)(e - endpoints);
 }
 
-/* Dissolves the old association (which frees the port) and makes a new one: the port is the kernel's random choice. */
+/*
+ * Dissolves the old association (which frees the port, and forgets the device) and makes a new one: the port is the
+ * kernel's random choice.
+ */
 static void renew_port(struct endpoint *e)
 {
 	struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	int ifindex = sources[e->source].ifindex;
 
 	connect(e->fd, &nobody, sizeof nobody);
+	if (ifindex && setsockopt(e->fd, SOL_SOCKET, SO_BINDTOIFINDEX, &ifindex, sizeof ifindex))
+		fail("setsockopt(SO_BINDTOIFINDEX)");
 	if (connect(e->fd, (struct sockaddr *)&server, sizeof server))
 		fail("connect");
 }
