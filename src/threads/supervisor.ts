@@ -14,13 +14,15 @@ export interface ThreadOptions {
   readonly onMessage: (message: unknown) => void
   /** The thread is gone (not by `stop`); it is started again after the back-off. */
   readonly onDeath?: (reason: string) => void
+  /** Awaited after the back-off and before the next start: what has to be cleared away first. */
+  readonly beforeRestart?: () => Promise<void>
   readonly onStart?: () => void
   /** Tells the thread to end: store the flag, ring the bell. */
   readonly askToStop: () => void
   /** Wakes a thread that sleeps in a system call, so that `terminate` can take effect. */
   readonly wake: () => void
   readonly log: Log
-  /** How long a thread may take to end by itself, ms. */
+  /** How long a thread may take to end by itself, ms; 0 ends it at once. */
   readonly stopMs?: number
   readonly execArgv?: readonly string[]
 }
@@ -71,9 +73,12 @@ export function superviseThread(options: ThreadOptions): Thread {
         options.onDeath?.(reason)
         if (performance.now() - startedAt > QUIET_MS) backoff = BACKOFF_FIRST_MS
         timer = setTimeout(() => {
-          if (stopping) return
-          restarts++
-          launch()
+          const ready = options.beforeRestart?.() ?? Promise.resolve()
+          void ready.then(() => {
+            if (stopping) return
+            restarts++
+            launch()
+          })
         }, backoff)
         backoff = Math.min(backoff * 2, BACKOFF_LAST_MS)
       })
@@ -107,7 +112,7 @@ export function superviseThread(options: ThreadOptions): Thread {
       await Promise.race([exited, new Promise((resolve) => (late = setTimeout(resolve, limit)))])
       clearTimeout(late)
       if (worker === undefined) return
-      options.log.warn({ thread: options.name, ms: limit }, 'thread did not end by itself; ending it')
+      if (limit > 0) options.log.warn({ thread: options.name, ms: limit }, 'thread did not end by itself; ending it')
       const ended = dying.terminate()
       options.wake()
       await ended

@@ -1,0 +1,225 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { Config } from '../config/schema.ts'
+import { SekishoError } from '../core/errors.ts'
+import type { Startable } from '../core/lifecycle.ts'
+import type { Log } from '../core/log.ts'
+import { COUNTERS_BYTES } from '../dns/counters.ts'
+import * as protocol from '../dns/worker-protocol.ts'
+import type { DnsListener, DnsSettings, DnsTcpData, DnsWorkerData, ThreadMessage } from '../dns/worker-protocol.ts'
+import type { LearningMemory } from '../fqdn/shared/learning-memory.ts'
+import type { Fd, SocketCalls } from '../native/binding.ts'
+import { superviseThread, type Thread } from '../threads/supervisor.ts'
+import type { LedgerThread } from './ledger-thread.ts'
+
+const LOOPBACK = [
+  { family: 4, address: new Uint8Array([127, 0, 0, 1]) },
+  { family: 6, address: new Uint8Array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]) },
+] as const
+
+/** One endpoint may hold this part of the in-flight table. */
+const ENDPOINT_SHARE = 4
+/** How often main looks whether every thread has taken the new snapshot, ms, and for how long. */
+const SETTLE_POLL_MS = 5
+const SETTLE_LIMIT_MS = 5000
+
+export interface DnsThreadsDeps {
+  readonly native: SocketCalls
+  readonly config: Config
+  readonly learning: LearningMemory
+  readonly ledger: LedgerThread
+  /** Eventfds, one a worker; main's. */
+  readonly kicks: readonly Fd[]
+  readonly log: Log
+  readonly workerEntry: URL
+  readonly tcpEntry: URL
+}
+
+export interface DnsThreads extends Startable {
+  /** Takes the ports; throws SEKISHO_DNS_LISTEN when they are not to be had. The threads start with the first snapshot. */
+  listen(): void
+  /** Hands a snapshot to every thread; resolves when all use it (or one does not within seconds: then false). */
+  use(buffer: SharedArrayBuffer, generation: number): Promise<boolean>
+  /** The ledger was started again: the tcp thread needs a new line to it. */
+  ledgerRestarted(): void
+  readonly threads: readonly { readonly thread: Thread; readonly control: Int32Array }[]
+  readonly counters: readonly SharedArrayBuffer[]
+}
+
+/** The listeners, the dns workers and the tcp thread. */
+export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
+  const { native, config, ledger, log } = deps
+  const { dns } = config
+  const workers = deps.kicks.length
+  const settings: DnsSettings = {
+    denyResponse: dns.denyResponse,
+    searchDomains: dns.searchDomains,
+    upstreamTimeoutMs: dns.upstreamTimeout,
+    ledgerTimeoutMs: protocol.DEFAULT_LEDGER_TIMEOUT_MS,
+    upstreamMark: 0,
+    drainMs: protocol.DEFAULT_DRAIN_MS,
+  }
+  const controls = Array.from({ length: workers + 1 }, () => protocol.makeControl())
+  const counters = controls.map(() => new SharedArrayBuffer(COUNTERS_BYTES))
+  const views = controls.map((control) => new Int32Array(control))
+  const udp: DnsListener[] = []
+  let tcp: DnsListener[] = []
+  let completions: MessagePort | undefined
+  let snapshot: SharedArrayBuffer | undefined
+  let running = false
+
+  const openAll = (open: (address: Uint8Array) => Fd): DnsListener[] => {
+    const opened: DnsListener[] = []
+    try {
+      for (const { family, address } of LOOPBACK) opened.push({ family, fd: open(address) })
+    } catch (error) {
+      for (const { fd } of opened) native.close(fd)
+      throw new SekishoError('SEKISHO_DNS_LISTEN', `port ${dns.port}: ${(error as Error).message}`, {
+        cause: error,
+        hint: 'Another agent runs, or something else has the port; set dns.port.',
+      })
+    }
+    return opened
+  }
+  const openTcp = (): DnsListener[] =>
+    openAll((address) => native.openTcpListener({ address, port: dns.port, transparent: true, backlog: 1024 }))
+
+  function common(index: number) {
+    if (snapshot === undefined) throw new Error('a dns thread starts after the first snapshot')
+    const control = controls[index]
+    const counter = counters[index]
+    if (control === undefined || counter === undefined) throw new RangeError(`no thread ${index}`)
+    const view = new Int32Array(control)
+    Atomics.store(view, protocol.CONTROL_STOP, 0)
+    Atomics.store(view, protocol.CONTROL_STATE, protocol.THREAD_STARTING)
+    return { control, counters: counter, snapshot, learning: deps.learning, client: index, settings }
+  }
+
+  function hear(name: string): (message: unknown) => void {
+    return (message) => {
+      const said = message as ThreadMessage
+      if (said.kind === 'problem') log.warn({ thread: name, detail: said.message }, 'a dns thread met a problem')
+      else log.info({ thread: name }, 'serving')
+    }
+  }
+
+  const worker = (index: number): Thread => {
+    const kick = deps.kicks[index] ?? -1
+    const name = `dns-${index}`
+    return superviseThread({
+      name,
+      entry: deps.workerEntry,
+      log,
+      data() {
+        const workerData: DnsWorkerData = {
+          ...common(index),
+          kind: 'dns-udp',
+          listeners: udp,
+          kick,
+          replyMark: 0,
+          maxInFlight: dns.maxInFlight,
+          maxInFlightPerEndpoint: Math.max(16, Math.floor(dns.maxInFlight / ENDPOINT_SHARE)),
+          maxPending: dns.maxPending,
+        }
+        return { workerData }
+      },
+      onMessage: hear(name),
+      beforeRestart: () => ledger.resetWorker(index),
+      askToStop() {
+        Atomics.store(views[index] ?? new Int32Array(1), protocol.CONTROL_STOP, 1)
+        native.kick(kick)
+      },
+      wake: () => native.kick(kick),
+      stopMs: settings.drainMs + 1000,
+    })
+  }
+
+  const tcpThread = superviseThread({
+    name: 'tcp',
+    entry: deps.tcpEntry,
+    log,
+    data() {
+      if (completions === undefined) throw new Error('the tcp thread has no line to the ledger')
+      const workerData: DnsTcpData = {
+        ...common(workers),
+        kind: 'dns-tcp',
+        listeners: tcp,
+        completions,
+        maxConnections: dns.tcp.maxConnections,
+        maxConnectionsPerEndpoint: dns.tcp.maxConnectionsPerEndpoint,
+        idleTimeoutMs: dns.tcp.idleTimeout,
+        maxQueriesPerConnection: dns.tcp.maxQueriesPerConnection,
+      }
+      return { workerData, transfer: [completions] }
+    },
+    onMessage: hear('tcp'),
+    beforeRestart: renewTcp,
+    askToStop() {
+      Atomics.store(views[workers] ?? new Int32Array(1), protocol.CONTROL_STOP, 1)
+      tcpThread.post({ kind: 'stop' })
+    },
+    wake: () => undefined,
+    stopMs: settings.drainMs + 1000,
+  })
+
+  /** Listeners go with the thread that had them. */
+  async function renewTcp(): Promise<void> {
+    completions = await ledger.resetTcp()
+    try {
+      tcp = openTcp()
+    } catch (error) {
+      log.error({ err: error }, 'the TCP port could not be taken again')
+      tcp = []
+    }
+  }
+
+  const threads = [...Array.from({ length: workers }, (_, i) => worker(i)), tcpThread].map((thread, i) => ({
+    thread,
+    control: views[i] ?? new Int32Array(protocol.CONTROL_WORDS),
+  }))
+
+  return {
+    threads,
+    counters,
+    listen() {
+      // TCP first: of two agents the second fails here, where UDP with SO_REUSEADDR would let it steal the queries.
+      tcp = openTcp()
+      udp.push(
+        ...openAll((address) =>
+          native.openUdpListener({ address, port: dns.port, transparent: true, receiveBuffer: dns.receiveBuffer }),
+        ),
+      )
+    },
+    async start() {
+      completions = await ledger.resetTcp()
+      running = true
+      for (const { thread } of threads) await thread.start()
+    },
+    async use(buffer, generation) {
+      snapshot = buffer
+      if (!running) return true
+      for (const { thread } of threads) thread.post({ kind: 'snapshot', buffer })
+      for (const kick of deps.kicks) native.kick(kick)
+      const until = performance.now() + SETTLE_LIMIT_MS
+      for (;;) {
+        const behind = threads.some(
+          ({ thread, control }) => thread.alive && Atomics.load(control, protocol.CONTROL_GENERATION) < generation,
+        )
+        if (!behind) return true
+        if (performance.now() > until) return false
+        await new Promise((resolve) => setTimeout(resolve, SETTLE_POLL_MS))
+      }
+    },
+    ledgerRestarted() {
+      void (async () => {
+        await tcpThread.stop()
+        await renewTcp()
+        if (running) await tcpThread.start()
+      })()
+    },
+    async stop() {
+      running = false
+      await Promise.all(threads.map(({ thread }) => thread.stop()))
+      for (const { fd } of udp.splice(0)) native.close(fd)
+    },
+  }
+}

@@ -1,0 +1,301 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Config } from '../config/schema.ts'
+import { writeFileAtomic } from '../core/atomic-file.ts'
+import { formatIp, type Ip } from '../core/ip.ts'
+import type { Startable } from '../core/lifecycle.ts'
+import type { Log } from '../core/log.ts'
+import type { EndpointIds } from '../datapath/endpoint-ids.ts'
+import { endpointKey, type EndpointSpec, parseEndpoints } from '../datapath/endpoints.ts'
+import type { Datapath, DatapathEndpoint } from '../datapath/ports.ts'
+import { type FileSet, readFileSet } from '../files/tree.ts'
+import { watchPaths } from '../files/watch.ts'
+import type { CompileReply, CompileRequest, SourceFile } from '../policy/compiler-protocol.ts'
+import type { PolicyMetrics } from '../policy/metrics.ts'
+import { openSnapshot } from '../policy/snapshot.ts'
+import { superviseThread, type Thread } from '../threads/supervisor.ts'
+
+/** The texts in force, so that a restart beside a broken file still has the last good one. */
+const LAST_GOOD = 'policy.json'
+
+/** What is wrong with a policy or endpoints file, as operators see it. */
+export interface FileProblem {
+  readonly file: string
+  readonly line: number
+  readonly column: number
+  readonly severity: 'error' | 'warning'
+  readonly message: string
+  readonly hint?: string
+}
+
+export interface PolicyState {
+  readonly generation: number
+  readonly appliedAt: string | null
+  readonly rules: number
+  readonly files: readonly { readonly file: string; readonly documents: number }[]
+  readonly problems: readonly FileProblem[]
+  readonly endpoints: readonly (EndpointSpec & { readonly id: number; readonly enforced: boolean })[]
+}
+
+export interface PolicyLoopDeps {
+  readonly config: Config
+  readonly log: Log
+  readonly compilerEntry: URL
+  readonly endpointIds: EndpointIds
+  readonly datapath: Datapath
+  readonly metrics: PolicyMetrics
+  readonly nodeAddresses: () => readonly Ip[]
+  /** The ledger puts it into the kernel. */
+  readonly apply: (generation: number, buffer: SharedArrayBuffer) => Promise<unknown>
+  /** The dns threads take it; false when one did not in time. */
+  readonly use: (buffer: SharedArrayBuffer, generation: number) => Promise<boolean>
+  /** Nobody needs an older generation any more. */
+  readonly settled: (generation: number) => void
+}
+
+export interface PolicyLoop extends Startable {
+  /** Reads everything anew: a file or an address of the node changed. */
+  trigger(): void
+  readonly state: PolicyState
+  readonly thread: Thread
+  /** Resolves when the first generation is in force. */
+  readonly first: Promise<void>
+}
+
+/**
+ * From files to a policy in force: read, compile (on its thread), ledger, datapath, dns threads, in this order. One pass
+ * at a time; what changes meanwhile causes the next.
+ */
+export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
+  const { config, log } = deps
+  const lastGoodFile = join(config.state.dir, LAST_GOOD)
+  let state: PolicyState = { generation: 0, appliedAt: null, rules: 0, files: [], problems: [], endpoints: [] }
+  let lastGood = readLastGood(lastGoodFile)
+  let specs: readonly EndpointSpec[] = []
+  let generation = 0
+  let sequence = 0
+  let running = false
+  let again = false
+  let stopped = false
+  let told = ''
+  let inForceNow = ''
+  let waiting: { readonly request: CompileRequest; readonly resolve: (reply: CompileReply) => void } | undefined
+  let firstDone: () => void = () => undefined
+  const first = new Promise<void>((resolve) => (firstDone = resolve))
+
+  const thread = superviseThread({
+    name: 'compiler',
+    entry: deps.compilerEntry,
+    log,
+    data: () => ({ workerData: null }),
+    onMessage(message) {
+      const reply = message as CompileReply
+      if (waiting?.request.sequence !== reply.sequence) return
+      const { resolve } = waiting
+      waiting = undefined
+      resolve(reply)
+    },
+    onStart() {
+      if (waiting !== undefined) thread.post(waiting.request)
+    },
+    askToStop: () => undefined,
+    wake: () => undefined,
+    stopMs: 0,
+  })
+
+  function compile(request: CompileRequest): Promise<CompileReply> {
+    return new Promise((resolve) => {
+      waiting = { request, resolve }
+      thread.post(request)
+    })
+  }
+
+  /** The endpoints of the file; a broken file leaves the last ones. */
+  async function readEndpoints(): Promise<FileProblem[]> {
+    const path = config.datapath.endpoints
+    const { files, problems } = await readFileSet([path])
+    const text = files[0]?.text
+    if (text === undefined) {
+      return [{ file: path, line: 1, column: 1, severity: 'error', message: problems[0]?.message ?? 'it is a folder' }]
+    }
+    const parsed = parseEndpoints(text, path)
+    if ('problems' in parsed) return [...parsed.problems]
+    specs = parsed.endpoints
+    return []
+  }
+
+  function sources(set: FileSet): SourceFile[] {
+    const unreadable = set.problems.map(({ path, message }) => ({ path, unreadable: message }))
+    // A configured path that is gone keeps what it had; a file gone from a readable folder is gone.
+    const lost = unreadable.flatMap(({ path, unreadable: why }) =>
+      Object.keys(lastGood)
+        .filter((known) => known.startsWith(`${path}/`))
+        .map((known) => ({ path: known, unreadable: why })),
+    )
+    return [
+      ...set.files,
+      ...unreadable.filter(({ path }) => !lost.some((file) => file.path.startsWith(`${path}/`))),
+      ...lost,
+    ]
+  }
+
+  async function pass(): Promise<void> {
+    const endpointProblems = await readEndpoints()
+    const set = await readFileSet(config.policy.paths)
+    const ids = deps.endpointIds.assign(specs.map(endpointKey))
+    const endpoints = specs.map((spec) => ({ ...spec, id: ids.get(endpointKey(spec)) ?? 0 }))
+    const next = generation + 1
+    const reply = await compile({
+      sequence: ++sequence,
+      generation: next,
+      files: sources(set),
+      lastGood,
+      endpoints: endpoints.map(({ id, name, namespace, labels, addresses }) => ({
+        id,
+        name,
+        namespace,
+        labels,
+        addresses,
+      })),
+      hostAddresses: deps.nodeAddresses(),
+      doubleStar: config.policy.doubleStar,
+    })
+    const problems = [...endpointProblems, ...reply.problems]
+    tell(problems)
+    if (problems.some(({ severity }) => severity === 'error')) deps.metrics.refused()
+    if (reply.buffer === undefined) {
+      state = { ...state, problems }
+      // Nothing of ours is in force yet: what is new is closed until there is a policy, what was pinned stays as it is.
+      if (state.generation === 0) applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, enforced: true })))
+      return
+    }
+    const now = inForceKey(reply, endpoints, deps.nodeAddresses())
+    if (now === inForceNow) {
+      state = { ...state, problems }
+      return
+    }
+    generation = next
+    const { buffer } = reply
+    await deps.apply(next, buffer)
+    const enforced = new Set(openSnapshot(buffer).endpoints.flatMap(({ id, enforced: yes }) => (yes ? [id] : [])))
+    const inForce = endpoints.map((endpoint) => ({ ...endpoint, enforced: enforced.has(endpoint.id) }))
+    applyEndpoints(inForce)
+    const settled = await deps.use(buffer, next)
+    if (settled) deps.settled(next)
+    else log.warn({ generation: next }, 'a dns thread has not taken the policy; what only older ones need is kept')
+    deps.metrics.compiled({ ...reply, byteLength: buffer.byteLength }, reply.seconds)
+    state = {
+      generation: next,
+      appliedAt: new Date().toISOString(),
+      rules: reply.rules,
+      files: reply.inForce.map(({ path, policies }) => ({ file: path, documents: policies })),
+      problems,
+      endpoints: inForce,
+    }
+    log.info({ generation: next, rules: reply.rules, endpoints: inForce.length }, 'policy is in force')
+    inForceNow = now
+    keepLastGood(reply)
+    firstDone()
+  }
+
+  function applyEndpoints(endpoints: readonly DatapathEndpoint[]): void {
+    try {
+      deps.datapath.applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, name: endpointName(endpoint) })))
+    } catch (error) {
+      log.error({ err: error }, 'not every endpoint could be attached')
+    }
+  }
+
+  function keepLastGood(reply: CompileReply): void {
+    const texts = Object.fromEntries(reply.inForce.map(({ path, text }) => [path, text]))
+    const before = JSON.stringify(lastGood)
+    lastGood = texts
+    const now = JSON.stringify(texts)
+    if (now === before) return
+    try {
+      writeFileAtomic(lastGoodFile, [Buffer.from(now)])
+    } catch (error) {
+      log.warn({ err: error }, 'the policy in force could not be kept for a restart')
+    }
+  }
+
+  /** Each set of problems is told once, not at every pass. */
+  function tell(problems: readonly FileProblem[]): void {
+    const now = JSON.stringify(problems)
+    if (now === told) return
+    told = now
+    for (const { file, line, column, severity, message, hint } of problems) {
+      const fields = { file, line, column, ...(hint === undefined ? {} : { hint }) }
+      if (severity === 'error') log.error(fields, `the file is refused, what was in force stays: ${message}`)
+      else log.warn(fields, message)
+    }
+  }
+
+  function trigger(): void {
+    if (stopped) return
+    again = true
+    if (running) return
+    running = true
+    void (async () => {
+      while (again && !stopped) {
+        again = false
+        try {
+          await pass()
+        } catch (error) {
+          log.error({ err: error }, 'a policy change failed; the policy in force stays')
+        }
+      }
+      running = false
+    })()
+  }
+
+  const watcher = watchPaths({
+    paths: [...config.policy.paths, config.datapath.endpoints],
+    onChange: async () => trigger(),
+  })
+
+  return {
+    thread,
+    first,
+    get state() {
+      return state
+    },
+    trigger,
+    async start() {
+      await thread.start()
+      await watcher.start()
+      trigger()
+    },
+    async stop() {
+      stopped = true
+      await watcher.stop()
+      await thread.stop()
+    },
+  }
+}
+
+const endpointName = (endpoint: { readonly name: string; readonly namespace?: string }): string =>
+  endpoint.namespace === undefined ? endpoint.name : `${endpoint.namespace}/${endpoint.name}`
+
+function readLastGood(path: string): Readonly<Record<string, string>> {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    if (typeof value !== 'object' || value === null) return {}
+    return Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+    )
+  } catch {
+    return {}
+  }
+}
+
+/** What a generation is made of: a pass that finds the same changes nothing in the kernel. */
+const inForceKey = (reply: CompileReply, endpoints: readonly EndpointSpec[], addresses: readonly Ip[]): string =>
+  JSON.stringify([
+    reply.inForce,
+    endpoints.map((endpoint) => ({ ...endpoint, addresses: addressesKey(endpoint.addresses) })),
+    addressesKey(addresses),
+  ])
+
+/** One text for one set of addresses, whatever the order. */
+export const addressesKey = (addresses: readonly Ip[]): string => addresses.map(formatIp).sort().join(' ')
