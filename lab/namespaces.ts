@@ -87,7 +87,7 @@ export async function createNamespaces(prefix: string): Promise<void> {
   await Promise.all(
     all.map((name) => must(inside(name, ['sysctl', '-qw', ...(name === node ? HOST_SYSCTLS : SPOKE_SYSCTLS)]))),
   )
-  await batch(node, ['link set lo up', `addr add ${NODE4}/32 dev lo`, `addr add ${NODE6}/128 dev lo`])
+  await batch(node, ['link set lo up', `addr add ${NODE4}/32 dev lo`, `addr add ${NODE6}/128 dev lo nodad`])
   await batch(
     node,
     SPOKES.flatMap((s) => [

@@ -184,18 +184,31 @@ const changes: Step[] = [
     step: 'broken policy file: refused whole, the old one stays',
     async run({ lab, agent }) {
       const good = agent.readPolicy('client-a.yaml')
-      const { generation } = await agent.policy()
-      agent.writePolicy('client-a.yaml', good.replace('toFQDNs:', 'toFQDN:'))
-      const problem = await waitFor('the problem', async () => (await agent.policy()).problems[0], { timeoutMs: 3000 })
-      check(problem.line > 0 && problem.column > 0, 'no position')
-      check((await agent.policy()).generation === generation, 'the generation changed')
-      check((await dig(lab, 'client-a', 'other.shop.example')).status === 'NOERROR', 'the allowed name is gone')
-      check((await dig(lab, 'client-a', 'www.evil.example')).status === 'REFUSED', 'a denied name is open')
-      agent.writePolicy('client-a.yaml', good)
-      await waitFor('the good file', async () => ((await agent.policy()).problems.length === 0 ? true : undefined), {
-        timeoutMs: 3000,
-      })
-      return `${problem.file.split('/').pop() ?? ''}:${problem.line}:${problem.column} ${problem.message}`
+      const { rules } = await agent.policy()
+      // Broken, and with a name more: half of it must not come into force.
+      const broken = good.replace('toFQDNs:', 'toFQDN:').replaceAll('www.shop.example', 'deny.shop.example')
+      try {
+        agent.writePolicy('client-a.yaml', broken)
+        const problem = await waitFor('the problem', async () => (await agent.policy()).problems[0], {
+          timeoutMs: 3000,
+        })
+        check(problem.line > 0 && problem.column > 0, 'no position')
+        check((await agent.policy()).rules === rules, 'the rules changed')
+        for (const [name, wanted] of Object.entries({
+          'www.shop.example': 'NOERROR',
+          'deny.shop.example': 'REFUSED',
+          'www.evil.example': 'REFUSED',
+        })) {
+          const { status } = await dig(lab, 'client-a', name)
+          check(status === wanted, `${name}: ${status}`)
+        }
+        return `${problem.file.split('/').pop() ?? ''}:${problem.line}:${problem.column} ${problem.message}`
+      } finally {
+        agent.writePolicy('client-a.yaml', good)
+        await waitFor('the good file', async () => ((await agent.policy()).problems.length === 0 ? true : undefined), {
+          timeoutMs: 3000,
+        })
+      }
     },
   },
 ]

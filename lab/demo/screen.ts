@@ -9,7 +9,7 @@ export interface Line {
   readonly detail: string
 }
 
-const STEP_WIDTH = 56
+const STEP_WIDTH = 62
 const MS_WIDTH = 9
 
 /** Lines as they come, then a table. Colour and the moving line only on a terminal; a pipe gets plain lines. */

@@ -110,7 +110,7 @@ describe('a policy file that changes', () => {
     const { lab, agent } = site()
     const good = namesPolicy('client-a', BASE)
     await waitFor('no problems', async () => ((await agent.policy()).problems.length === 0 ? true : undefined))
-    const { generation } = await agent.policy()
+    const { rules } = await agent.policy()
     const logged = agent.log().length
     // The broken file also allows something new: half of it must not come into force.
     agent.writePolicy(FILE, broken(namesPolicy('client-a', [...BASE, 'deny.shop.example'])))
@@ -125,7 +125,7 @@ describe('a policy file that changes', () => {
     expect(problem.line).toBeGreaterThan(0)
     expect(problem.column).toBeGreaterThan(0)
     expect(agent.log().slice(logged)).toContain(FILE)
-    expect((await agent.policy()).generation).toBe(generation)
+    expect((await agent.policy()).rules).toBe(rules)
     expect((await agent.get('/readyz')).code).toBe(200)
     expect(await status('deny.shop.example')).toBe('REFUSED')
     expect(await status('www.shop.example')).toBe('NOERROR')
