@@ -14,7 +14,7 @@ import { CURSOR_BYTES, SCAN_BATCH } from './scan.ts'
 
 export interface ConntrackMap {
   /**
-   * One slice of at most `max` entries; false when the pass over all four maps is over (the next call begins anew).
+   * One slice of at most `max` entries (never fewer than 64 are asked for); false when the pass over all four maps is over (the next call begins anew).
    * Calls back (endpoint address, remote address) as addr16 for every live connection a local endpoint has opened; the
    * arrays are used again for the next call. `nowSeconds`: CLOCK_MONOTONIC.
    */
