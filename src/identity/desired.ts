@@ -35,6 +35,8 @@ export class Desired {
   #generations: readonly Generation[] = []
   #nodes: readonly Ip[]
   #static = new Map<string, StaticEntry>()
+  /** Entries of former generations that are still in the map. */
+  #former = new Map<string, StaticEntry>()
 
   constructor(
     sets: LabelSets,
@@ -60,9 +62,10 @@ export class Desired {
     this.#nodes = nodes
   }
 
-  /** Prefix labels are looked up in these from now on; `applyStatic` and a new look at addresses must follow. */
+  /** What counts from now on; `applyStatic` and a new look at addresses must follow. */
   setGenerations(generations: readonly Generation[]): void {
     this.#generations = generations
+    this.#collect()
   }
 
   /** True when the key is that of a node, an endpoint, a prefix or the world. */
@@ -105,7 +108,7 @@ export class Desired {
     this.#writer.want(addr16, offset, 128, number)
   }
 
-  #collect(): Map<string, StaticEntry> {
+  #collect(): void {
     const found = new Map<string, StaticEntry>()
     const add = (ip: Ip, bits: number, source: StaticEntry['source'], labelsKey = ''): void => {
       const addr16 = new Uint8Array(16)
@@ -122,7 +125,9 @@ export class Desired {
       }
     }
     for (const ip of this.#nodes) add(ip, ip.bytes.length * 8, 'node')
-    return found
+    for (const [key, entry] of this.#static) this.#former.set(key, entry)
+    for (const key of found.keys()) this.#former.delete(key)
+    this.#static = found
   }
 
   #number(entry: StaticEntry): number {
@@ -138,8 +143,7 @@ export class Desired {
 
   /** Brings the entries that come from no name in line with the generations in force. Yields between slices. */
   *applyStatic(): Generator<void> {
-    const old = this.#static
-    this.#static = this.#collect()
+    this.#collect()
     let n = 0
     for (const entry of this.#static.values()) {
       if (entry.source === 'prefix' && entry.bits === 128) {
@@ -151,8 +155,8 @@ export class Desired {
       }
     }
     this.#writer.flush()
-    for (const [key, entry] of old) {
-      if (this.#static.has(key)) continue
+    for (const [key, entry] of this.#former) {
+      this.#former.delete(key)
       if (entry.bits === 128) this.address(entry.addr16, 0, this.#learned(entry.addr16, 0))
       else this.#writer.want(entry.addr16, 0, entry.bits, 0)
       if (++n % 64 === 0) {

@@ -237,7 +237,11 @@ export class LedgerCore {
         if (state.endpoint(id) === undefined) this.#keeper.endpoint(id, key)
         state.addEndpoint(id, key)
       },
-      dropEndpoint: (id, nowSeconds, max) => state.dropEndpoint(id, nowSeconds, max),
+      dropEndpoint: (id, nowSeconds, max) => {
+        const gone = state.dropEndpoint(id, nowSeconds, max)
+        if (gone) this.#keeper.endpoint(id, '')
+        return gone
+      },
       adopt: (addr16, offset, set, until) => state.adopt(addr16, offset, set, until),
     }
   }

@@ -117,7 +117,14 @@ export class StateKeeper {
       const keys = new Map<number, string>()
       yield* readRecords(file, bootId, {
         ...silent,
-        endpoint: (id, key) => void keys.set(id, key),
+        endpoint: (id, key) => {
+          keys.set(id, key)
+          const owner = state.endpoint(id)
+          if (owner === undefined || owner.key === key || owner.names === 0) return
+          // The number changed hands after these were learned.
+          while (!state.dropEndpoint(id, floor, 1024)) continue
+          state.addEndpoint(id, owner.key)
+        },
         learned: (id, name, addr16, until) => {
           const owner = state.endpoint(id)
           const key = keys.get(id) ?? this.#earlierKeys.get(id)
@@ -150,6 +157,7 @@ export class StateKeeper {
     this.#journalWriter.identity(this.#asRecord(record))
   }
 
+  /** The number belongs to this pod from now on; '' to none. */
   endpoint(id: number, key: string): void {
     this.#journalWriter.endpoint(id, key)
   }

@@ -1,0 +1,192 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parseCidr } from '../../src/core/ip.ts'
+import { FQDN } from '../../src/fqdn/counters.ts'
+import { IDENTITY } from '../../src/identity/counters.ts'
+import { SNAPSHOT_FILE } from '../../src/identity/journal-file.ts'
+import type { FakePolicy } from '../support/fake-view.ts'
+import { LedgerWorld } from '../support/ledger-world.ts'
+
+type Policy = Omit<FakePolicy, 'generation'>
+
+const POD = { id: 7, name: 'a', addresses: ['10.0.0.7'], policy: 0 }
+const WEB: Policy = { endpoints: [POD], policies: [[{ names: ['*.example.com'], port: 443, verdict: 'allow' }]] }
+
+let world: LedgerWorld
+beforeEach(() => {
+  world = new LedgerWorld()
+  world.apply(WEB)
+  world.learn(7, 'www.example.com', ['192.0.2.1', '2001:db8::1'], 300)
+})
+afterEach(() => world.close())
+
+const entries = (): [string, number][] =>
+  [...world.ipcache.entries].map(([key, entry]): [string, number] => [key, entry.identity]).sort()
+
+describe('after kill -9', () => {
+  it.each([
+    ['the journal alone', () => undefined],
+    [
+      'a snapshot and the journal after it',
+      () => {
+        world.pass(6)
+        world.writeState()
+        world.learn(7, 'api.example.com', ['192.0.2.2'], 300)
+      },
+    ],
+    [
+      'a journal put aside for a snapshot that was never written',
+      () => {
+        world.pass(6)
+        world.learn(7, 'api.example.com', ['192.0.2.2'], 300)
+      },
+    ],
+  ])('%s bring back every name under the same numbers', (_, prepare) => {
+    prepare()
+    const before = entries()
+    const names = world.core.state.names.count
+    world.restart()
+    world.log.length = 0
+    world.apply(WEB)
+    expect(entries()).toEqual(before)
+    expect(world.core.state.names.count).toBe(names)
+    expect(world.stats[FQDN.orphans]).toBe(0)
+    expect(world.log.filter(({ what }) => what.startsWith('ipcache'))).toEqual([])
+    expect(world.verdict(7, '192.0.2.1', 443)).toBe('allow')
+  })
+
+  it('what was over time meanwhile lives a grace longer', () => {
+    world.now += 1000_000
+    world.restart()
+    world.apply(WEB)
+    world.pass(50)
+    expect(world.verdict(7, '192.0.2.1', 443)).toBe('allow')
+    world.pass(30)
+    expect(world.identityOf('192.0.2.1')).toBe(9)
+  })
+
+  it('a name that stood is asked once and stands again', () => {
+    world.restart()
+    world.apply(WEB)
+    expect(world.standing(7, 'www.example.com', ['192.0.2.1'])).toBe(false)
+    expect(world.learn(7, 'www.example.com', ['192.0.2.1'])).toBe(0)
+    expect(world.standing(7, 'www.example.com', ['192.0.2.1'])).toBe(true)
+  })
+
+  it('a known identity at an address without a name is adopted for ten minutes', () => {
+    const identity = world.identityOf('192.0.2.1')
+    world.ipcache.entries.set('192.0.2.77/32', { cidr: parseCidr('192.0.2.77/32'), identity })
+    world.restart()
+    world.apply(WEB)
+    expect(world.stats[FQDN.orphans]).toBe(1)
+    expect(world.verdict(7, '192.0.2.77', 443)).toBe('allow')
+    world.pass(590)
+    expect(world.verdict(7, '192.0.2.77', 443)).toBe('allow')
+    world.pass(30)
+    expect(world.identityOf('192.0.2.77')).toBe(9)
+  })
+
+  it('an unknown number is removed, and never given to other labels', () => {
+    world.ipcache.entries.set('192.0.2.66/32', { cidr: parseCidr('192.0.2.66/32'), identity: 0x0100_0003 })
+    writeFileSync(join(world.directory, 'names.journal'), '')
+    world.restart()
+    let seen = 0
+    const generation = world.offer(WEB)
+    while (!world.messages.some((message) => message.type === 'ack' && message.generation === generation)) {
+      world.core.slice()
+      seen += world.verdict(7, '192.0.2.66', 443) === undefined ? 0 : 1
+    }
+    expect(seen).toBe(0)
+    expect(world.identityOf('192.0.2.66')).toBe(9)
+    expect(world.stats[IDENTITY.unknownRemoved]).toBeGreaterThan(0)
+    for (const record of world.core.identities) expect(record.number).not.toBe(0x0100_0003)
+  })
+
+  it('names of an endpoint whose number is another pod’s are not restored', () => {
+    world.restart()
+    world.apply({ ...WEB, endpoints: [{ ...POD, name: 'z' }] })
+    expect(world.core.state.endpoint(7)?.names).toBe(0)
+    expect(world.stats[FQDN.restored]).toBe(0)
+  })
+
+  it('nothing denied becomes allowed at any moment, though the policy shrank meanwhile', () => {
+    world.restart()
+    const org: Policy = { endpoints: [POD], policies: [[{ names: ['*.org'], port: 443, verdict: 'allow' }]] }
+    const forbidden = ['198.51.100.1', '10.0.0.7', '192.0.2.200']
+    const generation = world.offer(org)
+    while (!world.messages.some((message) => message.type === 'ack' && message.generation === generation)) {
+      world.core.slice()
+      for (const address of forbidden) expect(world.verdict(7, address, 443)).toBeUndefined()
+    }
+    expect(world.verdict(7, '192.0.2.1', 443)).toBeUndefined()
+  })
+
+  it.each([
+    ['of another boot', () => (world.bootId = new Uint8Array(16).fill(8))],
+    ['that is no state file', () => writeFileSync(join(world.directory, SNAPSHOT_FILE), 'hello, this is not it')],
+    [
+      'that was cut off',
+      () => {
+        const path = join(world.directory, SNAPSHOT_FILE)
+        writeFileSync(path, readFileSync(path).subarray(0, 60))
+      },
+    ],
+  ])('a snapshot %s is counted, and the kernel’s entries stay consistent', (_, damage) => {
+    world.pass(6)
+    world.writeState()
+    damage()
+    world.restart()
+    world.apply(WEB)
+    expect((world.stats[FQDN.discardedFiles] ?? 0) + (world.stats[FQDN.tornRecords] ?? 0)).toBeGreaterThan(0)
+    expect(world.messages.some((message) => message.type === 'problem' && message.what === 'state')).toBe(true)
+    for (const [, identity] of entries()) {
+      if (identity > 0x0100_0000) expect(world.core.identities.byNumber(identity)).toBeDefined()
+    }
+    expect(world.learn(7, 'www.example.com', ['192.0.2.1'])).toBe(0)
+    expect(world.verdict(7, '192.0.2.1', 443)).toBe('allow')
+  })
+})
+
+describe('when only the ledger thread dies', () => {
+  it('requests it had taken fail, those that wait are answered, and no slot is lost', () => {
+    const before = world.submit(7, 'late.example.com', ['192.0.2.5'])
+    world.restartThread()
+    expect(world.standing(7, 'www.example.com', ['192.0.2.1'])).toBe(false)
+    world.apply(WEB)
+    expect(world.completed().get(before)).toBe(0)
+    for (let i = 0; i < 500; i++) expect(world.learn(7, `n${i}.example.com`, ['192.0.2.6'])).toBe(0)
+  })
+})
+
+describe('the reconciler', () => {
+  it('repairs what others changed, and counts it', () => {
+    const before = entries()
+    world.ipcache.entries.set('203.0.113.0/24', { cidr: parseCidr('203.0.113.0/24'), identity: 0x0100_0001 })
+    world.ipcache.entries.set('192.0.2.1/32', { cidr: parseCidr('192.0.2.1/32'), identity: 2 })
+    world.ipcache.entries.delete('2001:db8::1/128')
+    world.policyMaps.byEndpoint.delete(7)
+    world.pass(61)
+    expect(entries()).toEqual(before)
+    expect(world.verdict(7, '192.0.2.1', 443)).toBe('allow')
+    const { foreign, changed, missing, policyRepairs } = IDENTITY
+    expect([foreign, changed, missing, policyRepairs].map((place) => world.stats[place])).toEqual([1, 1, 1, 1])
+    world.pass(130)
+    expect([foreign, changed, missing, policyRepairs].map((place) => world.stats[place])).toEqual([1, 1, 1, 1])
+  })
+})
+
+describe('a stop', () => {
+  it('answers what waits and hands over the whole state', () => {
+    const ticket = world.submit(7, 'last.example.com', ['192.0.2.9'])
+    world.core.stop()
+    expect(world.completed().get(ticket)).toBe(0)
+    expect(world.messages.at(-1)).toEqual({ type: 'stopped' })
+    world.writeState()
+    writeFileSync(join(world.directory, 'names.journal'), '')
+    world.restart()
+    world.apply(WEB)
+    expect(world.core.state.names.count).toBe(2)
+    expect(world.verdict(7, '192.0.2.9', 443)).toBe('allow')
+  })
+})
