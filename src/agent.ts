@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -159,6 +160,8 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     void policy.first.then(async () => {
       await dns.start()
       up.add('dns')
+      // Written now: an agent that is killed would leave the next one to compile everything again.
+      flushCompileCache()
       log.info({ node, port: config.dns.port, http: http.port }, 'serving')
     })
 
