@@ -91,11 +91,14 @@ export const configSchema = section('', {
       'Receive buffer of each UDP listener (SO_RCVBUF); holds what arrives while a worker starts again.',
       { default: '4MiB', minimum: '64KiB', maximum: '1GiB' },
     ),
-    maxInFlight: count('Queries that wait for a server, in each worker. Beyond it a query is dropped and counted.', {
-      default: 8192,
-      minimum: 16,
-      maximum: 60000,
-    }),
+    maxInFlight: count(
+      'Queries that wait for a server, in each worker. Beyond it a query gets SERVFAIL and is counted.',
+      {
+        default: 8192,
+        minimum: 16,
+        maximum: 60000,
+      },
+    ),
     maxPending: count('Answers that wait for the ledger, in each worker.', {
       default: 512,
       minimum: 1,

@@ -46,7 +46,6 @@ export const ERRORS = {
   SEKISHO_DATAPATH_OBJECT: 'the BPF object cannot be loaded',
   SEKISHO_DATAPATH_ATTACH: 'a program cannot be attached to an interface',
   SEKISHO_DATAPATH_ROUTING: 'the routing rules of the redirect cannot be set',
-  SEKISHO_DATAPATH_ENDPOINTS: 'the endpoints file is not usable',
   SEKISHO_DATAPATH_IDS: 'there is no endpoint id left, or the file of ids is damaged',
   // dns
   SEKISHO_DNS_LISTEN: 'the ports of the DNS gate cannot be taken',
