@@ -1,13 +1,28 @@
 import { FQDN } from './counters.ts'
-import { NO_PAIR } from './entry-store.ts'
-import type { NameState } from './name-state.ts'
-import type { EndpointNames } from './pair-store.ts'
+import { type EntryStore, NO_PAIR } from './entry-store.ts'
+import type { EndpointNames, PairStore } from './pair-store.ts'
+import type { NameLimits } from './ports.ts'
 
 /** Names looked at for a victim before the endpoint's limit gives way a little. */
 const NAME_PROBES = 64
 /** Entries looked at for a victim before an answer is refused. */
 const ENTRY_PROBES = 1024
 const ENTRY_SAMPLE = 32
+
+/** What the evictor sees of the state. */
+export interface Evictable {
+  readonly pairs: PairStore
+  readonly entries: EntryStore
+  readonly limits: NameLimits
+  readonly lastPass: number
+  readonly learning: number
+  readonly pinned: number
+  pressed: boolean
+  count(counter: number): void
+  removeEntry(entry: number): void
+  isLive(entry: number): boolean
+  until(entry: number): number
+}
 
 /**
  * Who has to go when a limit is reached. `maxEntries` is hard: what finds no victim is refused. The limits per name
@@ -16,10 +31,10 @@ const ENTRY_SAMPLE = 32
  * connections is as old as the last conntrack pass.
  */
 export class Evictor {
-  readonly #state: NameState
+  readonly #state: Evictable
   #hand = 0
 
-  constructor(state: NameState) {
+  constructor(state: Evictable) {
     this.#state = state
   }
 

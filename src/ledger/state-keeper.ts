@@ -45,6 +45,8 @@ export class StateKeeper {
   /** Restored identities, kept until the first policy is in force. */
   readonly #held: IdentityRecord[] = []
   #files: Uint8Array[] = []
+  /** While names are restored: whose the numbers were at the end of the files read so far. */
+  readonly #earlierKeys = new Map<number, string>()
   #sequence = 0
   #waitingSince = -1
   #dirty = false
@@ -136,11 +138,14 @@ export class StateKeeper {
       })
       for (const [id, key] of keys) this.#earlierKeys.set(id, key)
     }
+    for (const [id, key] of this.#earlierKeys) {
+      // Gone while nobody was there to note it: should the same pod come back, it starts with nothing.
+      if (key !== '' && state.endpoint(id) === undefined) this.endpoint(id, '')
+    }
+    this.#earlierKeys.clear()
     this.#files = []
     this.#dirty = true
   }
-
-  readonly #earlierKeys = new Map<number, string>()
 
   /** The first policy is in force: what it does not use may be freed. */
   releaseHeld(): void {

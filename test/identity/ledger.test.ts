@@ -242,6 +242,16 @@ describe('limits', () => {
     expect(world.identityOf('192.0.2.1')).not.toBe(9)
   })
 
+  it('refuse an answer whose room a later one of the same batch took', () => {
+    open({ limits: { maxEntries: 1 } }).apply(WEB)
+    const tickets = [1, 2, 3].map((i) => world.submit(7, `n${i}.example.com`, [`192.0.2.${i}`]))
+    world.work()
+    const statuses = world.completed()
+    expect(tickets.map((ticket) => statuses.get(ticket))).toEqual([1, 1, 0])
+    expect([1, 2, 3].map((i) => world.identityOf(`192.0.2.${i}`) !== 9)).toEqual([false, false, true])
+    expect(world.standing(7, 'n1.example.com', ['192.0.2.1'])).toBe(false)
+  })
+
   it('refuse an answer with more addresses than the name may ever have', () => {
     open({ limits: { maxAddressesPerName: 4 } }).apply(WEB)
     const many = Array.from({ length: 6 }, (_, i) => `192.0.2.${i + 1}`)

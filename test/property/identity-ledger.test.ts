@@ -327,7 +327,7 @@ describe('the ledger', () => {
   it('has in the kernel what plain rules ask for, whatever happens', { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(policy, fc.array(step, { minLength: 1, maxLength: 25 }), (first, steps) => run(steps, first)),
-      { numRuns: Number(process.env['SEKISHO_RUNS'] ?? 150), seed: Number(process.env['SEKISHO_SEED'] ?? 20261) },
+      { numRuns: Number(process.env['SEKISHO_RUNS'] ?? 100), seed: Number(process.env['SEKISHO_SEED'] ?? 20261) },
     )
   })
 
