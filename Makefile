@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-MAKEFLAGS += --no-print-directory
+# V=1 shows the commands.
+MAKEFLAGS += --no-print-directory $(if $(V),,--silent)
 SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -31,6 +32,7 @@ node_modules/.package-lock.json: package-lock.json | $(STAMPS)/apt
 	@touch $@
 
 build: $(SETUP) ## compile the addon and the BPF programs
+	@test -e build/sekisho.node || echo "build: native addon and BPF programs"
 	@$(MAKE) -C native
 	@$(MAKE) -C native/bpf
 
