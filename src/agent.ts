@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { createDnsThreads } from './agent/dns-threads.ts'
 import { createLedgerThread } from './agent/ledger-thread.ts'
+import { agentMetrics } from './agent/metrics.ts'
 import { addressesKey, createPolicyLoop } from './agent/policy-loop.ts'
 import { createView } from './agent/view.ts'
 import type { Config } from './config/schema.ts'
@@ -130,6 +131,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     const metrics = createMetrics({ process: true })
     const http = createHttpServer({ ...config.http, view, metrics, log: part('http') })
     for (const source of [
+      agentMetrics(view),
       http.source,
       datapathMetrics(datapath),
       createDnsMetrics(dns.counters),

@@ -1,4 +1,5 @@
 import { Registry, collectDefaultMetrics } from 'prom-client'
+import { agentSpecs } from '../src/agent/metrics.ts'
 import type { MetricSpec } from '../src/core/metric.ts'
 import { datapathMetricSpecs } from '../src/datapath/metrics.ts'
 import { dnsSpecs } from '../src/dns/metrics.ts'
@@ -13,6 +14,7 @@ const none = new Float64Array(0)
 /** Every metric of every room: what the agent would register. */
 export const catalog: readonly MetricSpec[] = [
   ...buildSource.specs,
+  ...agentSpecs,
   ...dnsSpecs,
   ...fqdnMetrics(none).specs,
   ...identityMetrics(none).specs,
