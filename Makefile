@@ -28,7 +28,7 @@ $(STAMPS)/apt: tools/apt-packages.txt tools/setup-apt.sh
 # npm runs on the Node that is outside: the one inside is what it replaces.
 node_modules/.package-lock.json: package-lock.json | $(STAMPS)/apt
 	@echo "setup: npm ci"
-	@PATH="$(SYSTEM_PATH)" npm ci --loglevel=error >build/npm.log 2>&1 || { tail -n 30 build/npm.log >&2; exit 1; }
+	@PATH="$(SYSTEM_PATH)" tools/setup-npm.sh >build/npm.log 2>&1 || { tail -n 30 build/npm.log >&2; exit 1; }
 	@touch $@
 
 build: $(SETUP) ## compile the addon and the BPF programs
