@@ -48,6 +48,9 @@ bool bpf_batch_register(napi_env env, napi_value exports);
 bool bpf_program_register(napi_env env, napi_value exports);
 bool bpf_ring_register(napi_env env, napi_value exports);
 bool netlink_register(napi_env env, napi_value exports);
+bool netlink_async_register(napi_env env, napi_value exports);
+bool wgkey_register(napi_env env, napi_value exports);
+bool wguapi_register(napi_env env, napi_value exports);
 
 // NULL with an exception pending when the environment has none.
 struct instance *instance_get(napi_env env);

@@ -10,9 +10,9 @@
 
 #include "addon.h"
 #include "args.h"
+#include "netlink.h"
 
 #define MAX_GROUPS 64
-#define MAX_TIMEOUT_MS 60000
 // A burst of link and address events must not overrun the queue.
 #define GROUP_RECEIVE_BUFFER (4 << 20)
 
@@ -87,11 +87,20 @@ static napi_value netlink_port(napi_env env, napi_callback_info info) {
   return result_u32(env, address.nl_pid);
 }
 
+int netlink_write(int fd, const void *message, size_t size, struct netlink_failure *failure) {
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  ssize_t sent;
+  do sent = sendto(fd, message, size, MSG_NOSIGNAL, (struct sockaddr *)&kernel, sizeof(kernel));
+  while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return 0;
+  *failure = (struct netlink_failure){.call = "sendto(AF_NETLINK)", .error = errno};
+  return -1;
+}
+
 static napi_value netlink_send(napi_env env, napi_callback_info info) {
   napi_value argv[2];
   struct bytes message;
-  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-  ssize_t sent;
+  struct netlink_failure failure;
   int fd;
   if (!args_get(env, info, 2, argv) || !arg_fd(env, argv[0], "fd", &fd) ||
       !arg_bytes(env, argv[1], "message", &message))
@@ -100,16 +109,14 @@ static napi_value netlink_send(napi_env env, napi_callback_info info) {
     throw_argument(env, "message must have a header of %zu octets", sizeof(struct nlmsghdr));
     return NULL;
   }
-  do sent = sendto(fd, message.data, message.length, MSG_NOSIGNAL, (struct sockaddr *)&kernel, sizeof(kernel));
-  while (sent < 0 && errno == EINTR);
-  if (sent < 0) {
-    throw_syscall(env, "sendto(AF_NETLINK)", errno, NULL);
+  if (netlink_write(fd, message.data, message.length, &failure) < 0) {
+    throw_syscall(env, failure.call, failure.error, NULL);
     return NULL;
   }
   return result_undefined(env);
 }
 
-static int64_t now_ms(void) {
+int64_t monotonic_ms(void) {
   struct timespec now = {0};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -118,7 +125,7 @@ static int64_t now_ms(void) {
 // Waits until `deadline`. 1 readable, 0 time-out, -1 with errno set.
 static int wait_readable(int fd, int64_t deadline) {
   for (;;) {
-    int64_t left = deadline - now_ms();
+    int64_t left = deadline - monotonic_ms();
     struct pollfd entry = {.fd = fd, .events = POLLIN};
     int result = poll(&entry, 1, left > 0 ? (int)left : 0);
     if (result > 0 && entry.revents & POLLNVAL) {
@@ -129,39 +136,47 @@ static int wait_readable(int fd, int64_t deadline) {
   }
 }
 
-static napi_value netlink_receive(napi_env env, napi_callback_info info) {
-  napi_value argv[3];
-  struct bytes out;
-  int64_t timeout;
-  int fd;
-  if (!args_get(env, info, 3, argv) || !arg_fd(env, argv[0], "fd", &fd) || !arg_bytes(env, argv[1], "out", &out) ||
-      !arg_integer(env, argv[2], "timeoutMs", 0, MAX_TIMEOUT_MS, &timeout))
-    return NULL;
-  int64_t deadline = now_ms() + timeout;
+ssize_t netlink_read(int fd, void *out, size_t size, int64_t deadline, struct netlink_failure *failure) {
   for (;;) {
     struct sockaddr_nl sender = {0};
-    struct iovec iov = {.iov_base = out.data, .iov_len = out.length};
+    struct iovec iov = {.iov_base = out, .iov_len = size};
     struct msghdr message = {
         .msg_name = &sender, .msg_namelen = sizeof(sender), .msg_iov = &iov, .msg_iovlen = 1};
     int ready = wait_readable(fd, deadline);
-    if (ready == 0) return result_u32(env, 0);
+    if (ready == 0) return 0;
     ssize_t length = ready < 0 ? -1 : recvmsg(fd, &message, MSG_DONTWAIT);
     if (length < 0) {
       if (ready > 0 && (errno == EAGAIN || errno == EINTR)) continue;
-      throw_syscall(env, ready < 0 ? "poll" : "recvmsg(AF_NETLINK)", errno, NULL);
-      return NULL;
+      *failure = (struct netlink_failure){.call = ready < 0 ? "poll" : "recvmsg(AF_NETLINK)", .error = errno};
+      return -1;
     }
     // Any process may send to this socket; only the kernel (port 0) is listened to.
     if (message.msg_namelen != sizeof(sender) || sender.nl_family != AF_NETLINK || sender.nl_pid != 0) {
-      if (now_ms() >= deadline) return result_u32(env, 0);
+      if (monotonic_ms() >= deadline) return 0;
       continue;
     }
     if (message.msg_flags & MSG_TRUNC) {
-      throw_syscall(env, "recvmsg(AF_NETLINK)", ENOSPC, "out is too small for the message, which is lost");
-      return NULL;
+      *failure = (struct netlink_failure){.call = "recvmsg(AF_NETLINK)", .error = ENOSPC,
+                                          .detail = "out is too small for the message, which is lost"};
+      return -1;
     }
-    return result_u32(env, (uint32_t)length);
+    return length;
   }
+}
+
+static napi_value netlink_receive(napi_env env, napi_callback_info info) {
+  napi_value argv[3];
+  struct bytes out;
+  struct netlink_failure failure;
+  int64_t timeout;
+  int fd;
+  if (!args_get(env, info, 3, argv) || !arg_fd(env, argv[0], "fd", &fd) || !arg_bytes(env, argv[1], "out", &out) ||
+      !arg_integer(env, argv[2], "timeoutMs", 0, NETLINK_MAX_TIMEOUT_MS, &timeout))
+    return NULL;
+  ssize_t length = netlink_read(fd, out.data, out.length, monotonic_ms() + timeout, &failure);
+  if (length >= 0) return result_u32(env, (uint32_t)length);
+  throw_syscall(env, failure.call, failure.error, failure.detail);
+  return NULL;
 }
 
 bool netlink_register(napi_env env, napi_value exports) {

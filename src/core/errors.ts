@@ -40,6 +40,10 @@ export const ERRORS = {
   SEKISHO_NETLINK_PROTOCOL: 'the kernel sent a netlink message that is not well-formed',
   SEKISHO_NETLINK_INTERRUPTED: 'a netlink table changed each time it was read',
   SEKISHO_NETLINK_TIMEOUT: 'the kernel did not answer a netlink request',
+  // wg
+  SEKISHO_WG_UNSUPPORTED: 'there is no WireGuard to use',
+  SEKISHO_WG_DEVICE: 'a WireGuard device cannot be used',
+  SEKISHO_WG_PROTOCOL: 'the answer about a WireGuard device is not well-formed',
   // datapath
   SEKISHO_DATAPATH_BPFFS: 'the BPF file system cannot be used',
   SEKISHO_DATAPATH_LAYOUT: 'a pinned map has another layout than this version needs',

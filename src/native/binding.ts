@@ -270,7 +270,38 @@ export interface NetlinkCalls {
   netlinkReceive(fd: Fd, out: Uint8Array, timeoutMs: number): number
 }
 
-export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls {
+/**
+ * The same off the event loop, on a thread of the pool: the kernel does a request within the send, and some take a second.
+ * Wrong arguments throw, failed system calls reject. The descriptor must stay open until the promise is settled.
+ */
+export interface NetlinkAsyncCalls {
+  netlinkSendAsync(fd: Fd, message: Uint8Array): Promise<void>
+  /** One datagram of at most 64 KiB, empty on time-out (at most 60,000 ms); rejects as `netlinkReceive` throws. */
+  netlinkReceiveAsync(fd: Fd, timeoutMs: number): Promise<Uint8Array>
+}
+
+/** What meets private keys of WireGuard: they are made, sent and blanked in C, in locked memory that no core file holds. */
+export interface WgKeyCalls {
+  /**
+   * Sends WG_CMD_SET_DEVICE with a private key made for it and waits for the acknowledgement. `prefix` is the whole message
+   * (REQUEST and ACK) without that attribute; its length is put right. Rejects with the errno of the kernel, ETIMEDOUT
+   * without an answer.
+   */
+  wgSetNewKey(fd: Fd, prefix: Uint8Array, timeoutMs: number): Promise<void>
+  /** `netlinkReceiveAsync` with private and preshared keys zeroed, and with what cannot be parsed zeroed too. */
+  wgReceive(fd: Fd, timeoutMs: number): Promise<Uint8Array>
+  /** What `wgReceive` does to a datagram, in place: for tests. */
+  wgBlank(datagram: Uint8Array): void
+  /**
+   * One request (it ends with an empty line) on a UAPI socket, and its reply: digits of secret keys are 0, and the line
+   * `private_key=` of the device is replaced by `public_self=` with the public key that belongs to it.
+   */
+  wgUapi(path: string, request: Uint8Array, timeoutMs: number): Promise<Uint8Array>
+  /** The same with `private_key=` of a new key and the empty line written after `prefix`, which ends with a line. */
+  wgUapiSetNewKey(path: string, prefix: Uint8Array, timeoutMs: number): Promise<Uint8Array>
+}
+
+export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls, NetlinkAsyncCalls, WgKeyCalls {
   /** Pumps and rings of this thread that are open: for tests of leaks. */
   liveHandles(): number
 }

@@ -94,6 +94,20 @@ export function readU32(attributes: readonly Attribute[], type: number): number 
 }
 
 /** Undefined when the attribute is not there or has another size. */
+export function readU16(attributes: readonly Attribute[], type: number): number | undefined {
+  const payload = findAttribute(attributes, type)
+  if (payload?.length !== 2) return undefined
+  return new DataView(payload.buffer, payload.byteOffset, 2).getUint16(0, true)
+}
+
+/** Undefined when the attribute is not there or has another size. */
+export function readU64(attributes: readonly Attribute[], type: number): bigint | undefined {
+  const payload = findAttribute(attributes, type)
+  if (payload?.length !== 8) return undefined
+  return new DataView(payload.buffer, payload.byteOffset, 8).getBigUint64(0, true)
+}
+
+/** Undefined when the attribute is not there or has another size. */
 export function readU8(attributes: readonly Attribute[], type: number): number | undefined {
   const payload = findAttribute(attributes, type)
   return payload?.length === 1 ? payload[0] : undefined

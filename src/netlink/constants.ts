@@ -1,5 +1,16 @@
-/** Numbers of <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h>, <linux/fib_rules.h>. */
+/** Numbers of <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h>, <linux/fib_rules.h>, <linux/genetlink.h>. */
 export const NETLINK_ROUTE = 0
+export const NETLINK_GENERIC = 16
+
+export const GENL_ID_CTRL = 16
+export const CTRL_CMD_NEWFAMILY = 1
+export const CTRL_CMD_GETFAMILY = 3
+export const CTRL_ATTR_FAMILY_ID = 1
+export const CTRL_ATTR_FAMILY_NAME = 2
+export const CTRL_ATTR_VERSION = 3
+export const CTRL_ATTR_MCAST_GROUPS = 7
+export const CTRL_ATTR_MCAST_GRP_NAME = 1
+export const CTRL_ATTR_MCAST_GRP_ID = 2
 
 export const NLMSG_NOOP = 1
 export const NLMSG_ERROR = 2

@@ -1,4 +1,14 @@
-import { attributeString, parseAttributes, readNested, readString, readU32, readU8 } from './attributes.ts'
+import {
+  attributeNested,
+  attributeString,
+  attributeU32,
+  parseAttributes,
+  readNested,
+  readString,
+  readU32,
+  readU8,
+} from './attributes.ts'
+import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { NetlinkConnection } from './connection.ts'
 import {
   IFF_UP,
@@ -9,6 +19,9 @@ import {
   IFLA_MTU,
   IFLA_OPERSTATE,
   INTERFACE_NAME_BYTES,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  RTM_DELLINK,
   RTM_GETLINK,
   RTM_NEWLINK,
 } from './constants.ts'
@@ -83,10 +96,14 @@ function getLink(connection: NetlinkConnection, what: string, parts: readonly Ui
   }
 }
 
+function isInterfaceName(name: string): boolean {
+  const bytes = new TextEncoder().encode(name).length
+  return bytes > 0 && bytes < INTERFACE_NAME_BYTES && !name.includes('\0')
+}
+
 /** Undefined when there is no such interface in this network namespace; names no interface can have give the same. */
 export function linkByName(connection: NetlinkConnection, name: string): Link | undefined {
-  const bytes = new TextEncoder().encode(name).length
-  if (bytes === 0 || bytes >= INTERFACE_NAME_BYTES || name.includes('\0')) return undefined
+  if (!isInterfaceName(name)) return undefined
   return getLink(connection, `interface ${name}`, [ifinfo(0), attributeString(IFLA_IFNAME, name)])
 }
 
@@ -99,4 +116,64 @@ export const encodeLinkUp = (index: number, up: boolean): Uint8Array => ifinfo(i
 
 export function setLinkUp(connection: NetlinkConnection, index: number, up: boolean): void {
   connection.request(`interface ${index} ${up ? 'up' : 'down'}`, RTM_NEWLINK, 0, [encodeLinkUp(index, up)])
+}
+
+/** Body of a request that makes an interface of a kind that takes no options. */
+export const encodeLinkCreate = (name: string, kind: string, mtu: number): Uint8Array[] => [
+  ifinfo(0),
+  attributeString(IFLA_IFNAME, name),
+  attributeU32(IFLA_MTU, mtu),
+  attributeNested(IFLA_LINKINFO, [attributeString(IFLA_INFO_KIND, kind)]),
+]
+
+/** Bodies of requests that change, and that delete, an interface. */
+export const encodeLinkMtu = (index: number, mtu: number): Uint8Array[] => [ifinfo(index), attributeU32(IFLA_MTU, mtu)]
+export const encodeLinkDelete = (index: number): Uint8Array[] => [ifinfo(index)]
+
+/** Links by requests that run off the event loop: to delete one takes the kernel up to half a second. */
+export interface AsyncLinks {
+  /** Undefined when there is no such interface in this network namespace. */
+  find(name: string): Promise<Link | undefined>
+  /** False when the name is taken already. Throws NetlinkError EOPNOTSUPP for a kind the kernel does not know. */
+  create(name: string, kind: string, mtu: number): Promise<boolean>
+  setUp(index: number, up: boolean): Promise<void>
+  setMtu(index: number, mtu: number): Promise<void>
+  /** False when it was gone already. */
+  delete(index: number): Promise<boolean>
+}
+
+const unless = async (attempt: Promise<void>, ...errnoNames: readonly string[]): Promise<boolean> => {
+  try {
+    await attempt
+    return true
+  } catch (error) {
+    if (isRefusal(error, ...errnoNames)) return false
+    throw error
+  }
+}
+
+export function asyncLinks(connection: AsyncNetlinkConnection): AsyncLinks {
+  const change = (what: string, parts: readonly Uint8Array[], flags = 0): Promise<void> =>
+    connection.request(what, RTM_NEWLINK, flags, parts)
+  return {
+    async find(name) {
+      if (!isInterfaceName(name)) return undefined
+      try {
+        const parts = [ifinfo(0), attributeString(IFLA_IFNAME, name)]
+        return (await connection.query(`interface ${name}`, RTM_GETLINK, parts)).map(decodeLink).find(present)
+      } catch (error) {
+        if (isRefusal(error, 'ENODEV')) return undefined
+        throw error
+      }
+    },
+    create: (name, kind, mtu) =>
+      unless(
+        change(`${kind} interface ${name}`, encodeLinkCreate(name, kind, mtu), NLM_F_CREATE | NLM_F_EXCL),
+        'EEXIST',
+      ),
+    setUp: (index, up) => change(`interface ${index} ${up ? 'up' : 'down'}`, [encodeLinkUp(index, up)]),
+    setMtu: (index, mtu) => change(`MTU ${mtu} of interface ${index}`, encodeLinkMtu(index, mtu)),
+    delete: (index) =>
+      unless(connection.request(`interface ${index}`, RTM_DELLINK, 0, encodeLinkDelete(index)), 'ENODEV'),
+  }
 }

@@ -161,6 +161,8 @@ describe('wrong arguments', () => {
   })
 })
 
+const failureOf = (error: unknown): string => (error as NativeError).code
+
 describe('any arguments', () => {
   /** Mulberry32: the same calls in every run. */
   function random(seed: number): () => number {
@@ -173,18 +175,20 @@ describe('any arguments', () => {
     }
   }
 
-  test('20,000 mixed calls throw one of the two codes, or a JavaScript error of the value itself', () => {
+  test('20,000 mixed calls throw one of the two codes, or a JavaScript error of the value itself', async () => {
     const next = random(20260801)
     const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T
     // pumpDestroy would end the pump the others are tried on; the openers would open.
     const names = (Object.keys(SURFACE) as Name[]).filter((n) => SURFACE[n].length > 0 && n !== 'pumpDestroy')
     const before = openDescriptors()
     let thrown = 0
+    const promised: (readonly [name: Name, promise: Promise<unknown>])[] = []
     for (let i = 0; i < 20_000; i++) {
       const name = pick(names)
       const args = SURFACE[name].map((parameter) => (next() < 0.5 ? filled(parameter) : pick(JUNK)[1]))
       try {
         const result = call(name, args)
+        if (result instanceof Promise) promised.push([name, result.then(() => undefined, failureOf)])
         if (name.startsWith('open') || name === 'bpfMapCreate' || name === 'netlinkOpen') native.close(result as number)
         if (name === 'pumpCreate') native.pumpDestroy(result as typeof bench.pump)
       } catch (error) {
@@ -195,6 +199,9 @@ describe('any arguments', () => {
         expect(`${name}: ${code}: ${message}`).toMatch(/: SEKISHO_NATIVE_(ARGUMENT|SYSCALL): /)
       }
     }
+    expect(promised.length).toBeGreaterThan(100)
+    for (const [name, promise] of promised)
+      expect(`${name}: ${String(await promise)}`).toMatch(/: SEKISHO_NATIVE_SYSCALL$/)
     expect(thrown).toBeGreaterThan(10_000)
     expect(openDescriptors()).toBe(before)
     expect(native.liveHandles()).toBe(1)

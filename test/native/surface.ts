@@ -129,4 +129,15 @@ export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
   netlinkPort: [fd],
   netlinkSend: [fd, bytes(16)],
   netlinkReceive: [fd, bytes(64), integer(0)],
+  netlinkSendAsync: [fd, bytes(16)],
+  netlinkReceiveAsync: [fd, integer(0)],
+  wgSetNewKey: [
+    fd,
+    { kind: 'bytes', good: Uint8Array.of(20, 0, 0, 0, 30, 0, 5, ...Array<number>(13).fill(0)) },
+    integer(0),
+  ],
+  wgReceive: [fd, integer(0)],
+  wgBlank: [{ kind: 'bytes', good: new Uint8Array(64) }],
+  wgUapi: [text, bytes(8), integer(0)],
+  wgUapiSetNewKey: [text, bytes(8), integer(0)],
 }

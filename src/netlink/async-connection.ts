@@ -1,0 +1,84 @@
+import { SekishoError } from '../core/errors.ts'
+import type { Fd, NetlinkAsyncCalls, NetlinkCalls } from '../native/binding.ts'
+import { Answer, ANSWER_MS, DUMP_ATTEMPTS, nextSequence } from './answer.ts'
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from './constants.ts'
+import { encodeMessage, type Message } from './message.ts'
+
+/** What the protocol needs of the native door. */
+export type AsyncNetlinkDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'> &
+  NetlinkAsyncCalls & { close(fd: Fd): void }
+
+/** As NetlinkConnection, with the waiting done on a thread of the pool: requests stand in a queue of their own. */
+export interface AsyncNetlinkConnection {
+  /** A request that is answered by an acknowledgement. `what` names it in errors. Rejects with NetlinkError. */
+  request(what: string, type: number, flags: number, parts: readonly Uint8Array[]): Promise<void>
+  /** A request that is answered by messages and then an acknowledgement. */
+  query(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
+  /** A whole dump: begun anew when the table changed meanwhile. */
+  dump(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
+  /** Takes the socket for one exchange that `act` makes itself; answers must bear `sequence`. */
+  exclusively<T>(act: (fd: Fd, sequence: number) => Promise<T>): Promise<T>
+  /** After what stands in the queue. Idempotent. */
+  close(): Promise<void>
+}
+
+export interface AsyncConnectionOptions {
+  /** Reads a datagram; without it, the door's own. */
+  readonly receive?: (fd: Fd, timeoutMs: number) => Promise<Uint8Array>
+  /** How long one answer may take. */
+  readonly answerMs?: number
+}
+
+export function openAsyncConnection(
+  native: AsyncNetlinkDoor,
+  protocol: number,
+  options: AsyncConnectionOptions = {},
+): AsyncNetlinkConnection {
+  const fd = native.netlinkOpen(protocol, [])
+  const port = native.netlinkPort(fd)
+  const receive = options.receive ?? ((from, timeoutMs) => native.netlinkReceiveAsync(from, timeoutMs))
+  const answerMs = options.answerMs ?? ANSWER_MS
+  let sequence = 0
+  let open = true
+  let last: Promise<unknown> = Promise.resolve()
+
+  const exclusively = <T>(act: (from: Fd, sequence: number) => Promise<T>): Promise<T> => {
+    const result = last.then(() => {
+      if (!open) throw new SekishoError('SEKISHO_NETLINK_PROTOCOL', 'the connection is closed')
+      sequence = nextSequence(sequence)
+      return act(fd, sequence)
+    })
+    last = result.catch(() => undefined)
+    return result
+  }
+
+  const exchange = (what: string, type: number, flags: number, parts: readonly Uint8Array[]): Promise<Answer> =>
+    exclusively(async (from, number) => {
+      await native.netlinkSendAsync(from, encodeMessage(type, flags | NLM_F_REQUEST, number, parts))
+      const answer = new Answer(what, number, port)
+      while (!answer.take(await receive(from, answerMs))) continue
+      return answer
+    })
+
+  return {
+    async request(what, type, flags, parts) {
+      await exchange(what, type, flags | NLM_F_ACK, parts)
+    },
+    async query(what, type, parts) {
+      return (await exchange(what, type, NLM_F_ACK, parts)).messages
+    },
+    async dump(what, type, parts) {
+      for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+        const answer = await exchange(what, type, NLM_F_DUMP, parts)
+        if (!answer.interrupted) return answer.messages
+      }
+      throw new SekishoError('SEKISHO_NETLINK_INTERRUPTED', what)
+    },
+    exclusively,
+    async close() {
+      await last
+      if (open) native.close(fd)
+      open = false
+    },
+  }
+}
