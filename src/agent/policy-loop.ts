@@ -166,7 +166,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     if (reply.buffer === undefined) {
       state = { ...state, problems }
       // Nothing of ours is in force yet: what is new is closed until there is a policy, what was pinned stays as it is.
-      if (state.generation === 0) applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, enforced: true })))
+      if (state.generation === 0) await applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, enforced: true })))
       return
     }
     const now = inForceKey(reply, endpoints, deps.nodeAddresses())
@@ -179,7 +179,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     await deps.apply(next, buffer)
     const enforced = new Set(openSnapshot(buffer).endpoints.flatMap(({ id, enforced: yes }) => (yes ? [id] : [])))
     const inForce = endpoints.map((endpoint) => ({ ...endpoint, enforced: enforced.has(endpoint.id) }))
-    applyEndpoints(inForce)
+    await applyEndpoints(inForce)
     const settled = await deps.use(buffer, next)
     if (settled) deps.settled(next)
     else log.warn({ generation: next }, 'a dns thread has not taken the policy; what only older ones need is kept')
@@ -198,9 +198,9 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     firstDone()
   }
 
-  function applyEndpoints(endpoints: readonly DatapathEndpoint[]): void {
+  async function applyEndpoints(endpoints: readonly DatapathEndpoint[]): Promise<void> {
     try {
-      deps.datapath.applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, name: endpointName(endpoint) })))
+      await deps.datapath.applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, name: endpointName(endpoint) })))
     } catch (error) {
       log.error({ err: error }, 'not every endpoint could be attached')
     }

@@ -1,4 +1,4 @@
-import type { BpfCalls, Fd } from '../native/binding.ts'
+import type { BpfCalls, Fd, NativeError } from '../native/binding.ts'
 import { decodeU32, encodeU32 } from './layout-control.ts'
 import {
   decodePolicyRow,
@@ -27,7 +27,13 @@ export interface PolicyMaps {
   create(rows: readonly KernelRow[]): PolicyMap
   /** Atomic: a packet meets the old rows or the new ones. */
   attach(endpointId: number, map: PolicyMap): void
-  detach(endpointId: number): void
+  /**
+   * Many at once, in order: the kernel waits for an RCU grace period (some 20 ms) after each change of a map of maps,
+   * and once for a batch. Returns how many were attached; less than all when the one after them was refused.
+   */
+  attachAll(entries: readonly { readonly endpointId: number; readonly map: PolicyMap }[]): number
+  /** Those that are not attached are no error. One grace period for all. */
+  detachAll(endpointIds: readonly number[]): void
   attached(): Iterable<number>
 }
 
@@ -76,6 +82,12 @@ function openPolicyMap(native: MapCalls, fd: Fd, proxyPort: number): PolicyMap {
   }
 }
 
+function packU32(numbers: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * numbers.length)
+  numbers.forEach((number, i) => bytes.set(encodeU32(number), 4 * i))
+  return bytes
+}
+
 export function openPolicyMaps(native: MapCalls, fd: Fd, options: PolicyMapsOptions): PolicyMaps {
   return {
     create(rows) {
@@ -92,8 +104,20 @@ export function openPolicyMaps(native: MapCalls, fd: Fd, options: PolicyMapsOpti
     attach(endpointId, map) {
       native.bpfMapUpdate(fd, encodeU32(endpointId), encodeU32(map.fd))
     },
-    detach(endpointId) {
-      native.bpfMapDelete(fd, encodeU32(endpointId))
+    attachAll(entries) {
+      if (entries.length === 0) return 0
+      const keys = packU32(entries.map(({ endpointId }) => endpointId))
+      const values = packU32(entries.map(({ map }) => map.fd))
+      try {
+        return native.bpfMapUpdateBatch(fd, keys, values, entries.length)
+      } catch (error) {
+        const { written } = error as NativeError
+        if (written === undefined) throw error
+        return written
+      }
+    },
+    detachAll(endpointIds) {
+      if (endpointIds.length > 0) native.bpfMapDeleteBatch(fd, packU32(endpointIds), endpointIds.length)
     },
     attached() {
       const ids: number[] = []

@@ -128,7 +128,10 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
       const opened = open(deps, config)
       running = opened
       const look = guarded('endpoints could not be put right', () => {
-        if (opened.monitor.poll().length > 0) opened.table.refresh()
+        if (opened.monitor.poll().length === 0) return
+        void opened.table.refresh().catch((error: unknown) => {
+          log.error({ err: error }, 'endpoints could not be put right')
+        })
       })
       const route = guarded('the routing of the redirect could not be put right', () => {
         const set = ensureRouting(opened.connection, config, log)
@@ -136,9 +139,7 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
       })
       timers = [setInterval(look, MONITOR_MS), setInterval(route, ROUTING_MS)]
     },
-    applyEndpoints(endpoints) {
-      here().table.apply(endpoints)
-    },
+    applyEndpoints: (endpoints) => here().table.apply(endpoints),
     get maps() {
       return here().maps
     },

@@ -20,9 +20,9 @@ export interface TableDeps {
 
 /** Brings interfaces, addresses and programs to what the list of endpoints says. */
 export interface EndpointTable {
-  apply(endpoints: readonly DatapathEndpoint[]): void
+  apply(endpoints: readonly DatapathEndpoint[]): Promise<void>
   /** Looks again where the interfaces are; for when some came, went or were renamed. */
-  refresh(): void
+  refresh(): Promise<void>
   states(): readonly EndpointState[]
 }
 
@@ -31,6 +31,8 @@ interface Known {
   ifindex: number | undefined
   attached: boolean
 }
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const sameAddresses = (a: readonly Ip[], b: readonly Ip[]): boolean =>
   a.length === b.length && a.every((ip, i) => formatIp(ip) === formatIp(b[i] ?? ip))
@@ -81,25 +83,32 @@ export function openEndpointTable(deps: TableDeps): EndpointTable {
     for (const { ifindex } of deps.interfaces.dump()) if (!interfaces.has(ifindex)) deps.interfaces.delete(ifindex)
   }
 
-  const locate = (one: Known): void => {
+  /** True when programs were put on an interface. */
+  const locate = (one: Known): boolean => {
+    // It may have left the list while others had their turn.
+    if (known.get(one.endpoint.id) !== one) return false
     const link = deps.linkByName(one.endpoint.interface)
-    if (link?.index === one.ifindex && (link === undefined || one.attached)) return
+    if (link?.index === one.ifindex && (link === undefined || one.attached)) return false
     if (one.ifindex !== undefined && link?.index !== one.ifindex) {
       deps.log.info({ endpoint: one.endpoint.name, ifindex: one.ifindex }, 'the interface of an endpoint is gone')
       releaseInterface(one)
     }
-    if (link === undefined) return
+    if (link === undefined) return false
     settle(one, link.index)
     deps.log.info({ endpoint: one.endpoint.name, ifindex: link.index }, 'programs attached')
     deps.settled(link.name)
+    return true
   }
 
-  /** Runs all of them and then throws the first error. */
-  const each = (list: Iterable<Known>, act: (one: Known) => void): void => {
+  /**
+   * Runs all of them and then throws the first error. Attaching waits for an RCU grace period, so the event loop gets
+   * its turn after each.
+   */
+  const each = async (list: readonly Known[]): Promise<void> => {
     const errors: unknown[] = []
     for (const one of list) {
       try {
-        act(one)
+        if (locate(one)) await turn()
       } catch (error) {
         errors.push(error)
       }
@@ -107,50 +116,58 @@ export function openEndpointTable(deps: TableDeps): EndpointTable {
     if (errors.length > 0) throw errors[0]
   }
 
+  /** One list at a time: what waits for its turn sees what the one before left. */
+  let last: Promise<unknown> = Promise.resolve()
+  const inOrder = (act: () => Promise<void>): Promise<void> => {
+    const done = last.then(act, act)
+    last = done.catch(() => undefined)
+    return done
+  }
+
+  const apply = async (endpoints: readonly DatapathEndpoint[]): Promise<void> => {
+    const wanted = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]))
+    const leaving = [...known].filter(([id]) => !wanted.has(id))
+    for (const [id] of leaving) known.delete(id)
+    const changed: Known[] = []
+    for (const endpoint of endpoints) {
+      const one = known.get(endpoint.id)
+      if (one === undefined) {
+        const fresh: Known = { endpoint, ifindex: undefined, attached: false }
+        known.set(endpoint.id, fresh)
+        changed.push(fresh)
+        continue
+      }
+      const before = one.endpoint
+      one.endpoint = endpoint
+      const stays = new Set(endpoint.addresses.map(formatIp))
+      for (const ip of before.addresses) {
+        if (!stays.has(formatIp(ip)) && ownerOf(ip) === endpoint.id) deps.lxc.delete(ip)
+      }
+      const same =
+        before.interface === endpoint.interface &&
+        before.enforced === endpoint.enforced &&
+        before.identity === endpoint.identity &&
+        sameAddresses(before.addresses, endpoint.addresses)
+      if (same && one.attached) continue
+      if (before.interface === endpoint.interface) one.attached = false
+      changed.push(one)
+    }
+    try {
+      await each(changed)
+    } finally {
+      // After the new ones, so that an interface that changes hands is never without a program.
+      for (const [id, one] of leaving) {
+        release(one)
+        deps.forget(id)
+      }
+      if (!adopted) removeStrangers()
+      adopted = true
+    }
+  }
+
   return {
-    apply(endpoints) {
-      const wanted = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]))
-      const leaving = [...known].filter(([id]) => !wanted.has(id))
-      for (const [id] of leaving) known.delete(id)
-      const changed: Known[] = []
-      for (const endpoint of endpoints) {
-        const one = known.get(endpoint.id)
-        if (one === undefined) {
-          const fresh: Known = { endpoint, ifindex: undefined, attached: false }
-          known.set(endpoint.id, fresh)
-          changed.push(fresh)
-          continue
-        }
-        const before = one.endpoint
-        one.endpoint = endpoint
-        const stays = new Set(endpoint.addresses.map(formatIp))
-        for (const ip of before.addresses) {
-          if (!stays.has(formatIp(ip)) && ownerOf(ip) === endpoint.id) deps.lxc.delete(ip)
-        }
-        const same =
-          before.interface === endpoint.interface &&
-          before.enforced === endpoint.enforced &&
-          before.identity === endpoint.identity &&
-          sameAddresses(before.addresses, endpoint.addresses)
-        if (same && one.attached) continue
-        if (before.interface === endpoint.interface) one.attached = false
-        changed.push(one)
-      }
-      try {
-        each(changed, locate)
-      } finally {
-        // After the new ones, so that an interface that changes hands is never without a program.
-        for (const [id, one] of leaving) {
-          release(one)
-          deps.forget(id)
-        }
-        if (!adopted) removeStrangers()
-        adopted = true
-      }
-    },
-    refresh() {
-      each(known.values(), locate)
-    },
+    apply: (endpoints) => inOrder(() => apply(endpoints)),
+    refresh: () => inOrder(() => each([...known.values()])),
     states: () =>
       [...known.values()].map((one) => ({
         id: one.endpoint.id,

@@ -73,9 +73,10 @@ export interface Datapath extends Startable {
   start(): Promise<void>
   /**
    * The whole list of endpoints. An interface that is missing is waited for. Endpoints that are not in the list are
-   * let go: their programs come off. Throws when a program cannot be attached, after having done the rest.
+   * let go: their programs come off. Rejects when a program cannot be attached, after having done the rest. A new
+   * attachment takes the kernel some 20 ms; other work gets its turn between two.
    */
-  applyEndpoints(endpoints: readonly DatapathEndpoint[]): void
+  applyEndpoints(endpoints: readonly DatapathEndpoint[]): Promise<void>
   /** Descriptors of the maps, after `start`; the datapath's own to close. */
   readonly maps: Readonly<Record<MapName, Fd>>
   counters(): DatapathCounters

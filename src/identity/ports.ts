@@ -65,8 +65,9 @@ export interface PolicyMap {
 
 export interface PolicyMaps<M extends PolicyMap = PolicyMap> {
   create(rows: readonly KernelRow[]): M
-  attach(endpointId: number, map: M): void
-  detach(endpointId: number): void
+  /** In order; returns how many were attached: less than all when the one after them was refused. */
+  attachAll(entries: readonly { readonly endpointId: number; readonly map: M }[]): number
+  detachAll(endpointIds: readonly number[]): void
   attached(): Iterable<number>
 }
 

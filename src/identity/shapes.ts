@@ -2,6 +2,9 @@ import type { Generation } from './generation.ts'
 import type { IdentityRecord } from './identity-table.ts'
 import type { KernelRow, PolicyMap, PolicyMaps } from './ports.ts'
 
+/** The kernel waits once for a batch (see src/bpf/policy-maps.ts); this bounds what one system call does. */
+const ATTACH_BATCH = 4096
+
 /** One policy: the rows shared by all endpoints that have it. `map` is null while it is being built. */
 export interface Shape {
   readonly key: string
@@ -128,39 +131,47 @@ export class Shapes {
   /** Gives every enforced endpoint the map of its policy. Returns the endpoints that kept what they had. */
   *attach(generation: Generation): Generator<void, number[]> {
     const failed: number[] = []
-    let n = 0
+    const todo: { readonly endpointId: number; readonly map: PolicyMap; readonly shape: Shape }[] = []
     for (const endpoint of generation.view.endpoints) {
       if (!endpoint.enforced) continue
       const shape = this.#live.get(generation.view.shapeKey(endpoint.shape))
-      if (shape === undefined || shape.map === null) {
-        failed.push(endpoint.id)
-        continue
+      if (shape === undefined || shape.map === null) failed.push(endpoint.id)
+      else if (this.#attached.get(endpoint.id) !== shape) {
+        todo.push({ endpointId: endpoint.id, map: shape.map, shape })
       }
-      if (this.#attached.get(endpoint.id) === shape) continue
-      try {
-        this.#maps.attach(endpoint.id, shape.map)
-        this.#attached.set(endpoint.id, shape)
-      } catch {
+    }
+    for (let at = 0; at < todo.length;) {
+      const batch = todo.slice(at, at + ATTACH_BATCH)
+      const done = this.#attachBatch(batch)
+      for (const { endpointId, shape } of batch.slice(0, done)) this.#attached.set(endpointId, shape)
+      at += done
+      if (done < batch.length) {
         this.#counts.rowErrors()
-        failed.push(endpoint.id)
+        const refused = todo[at++]
+        if (refused !== undefined) failed.push(refused.endpointId)
       }
-      if (++n % 32 === 0) yield
+      yield
     }
     return failed
+  }
+
+  #attachBatch(batch: readonly { readonly endpointId: number; readonly map: PolicyMap }[]): number {
+    try {
+      return this.#maps.attachAll(batch)
+    } catch {
+      return 0
+    }
   }
 
   /** Detaches endpoints without enforced policy and closes maps nobody has; yields between slices. */
   *clean(generation: Generation, identities: Iterable<IdentityRecord>): Generator<void> {
     const wanted = new Set<number>()
     for (const endpoint of generation.view.endpoints) if (endpoint.enforced) wanted.add(endpoint.id)
-    for (const id of [...this.#maps.attached()]) {
-      if (wanted.has(id)) continue
-      try {
-        this.#maps.detach(id)
-        this.#attached.delete(id)
-      } catch {
-        this.#counts.rowErrors()
-      }
+    const unwanted = [...this.#maps.attached()].filter((id) => !wanted.has(id))
+    try {
+      if (unwanted.length > 0) this.#maps.detachAll(unwanted)
+    } catch {
+      this.#counts.rowErrors()
     }
     for (const id of [...this.#attached.keys()]) if (!wanted.has(id)) this.#attached.delete(id)
     yield
@@ -189,16 +200,12 @@ export class Shapes {
   /** Puts back what somebody else attached or detached; returns how many repairs. */
   repair(): number {
     const present = new Set(this.#maps.attached())
-    let repaired = 0
-    for (const [id, shape] of this.#attached) {
-      if (present.has(id) || shape.map === null) continue
-      try {
-        this.#maps.attach(id, shape.map)
-        repaired++
-      } catch {
-        this.#counts.rowErrors()
-      }
-    }
+    const lost = [...this.#attached].flatMap(([endpointId, { map }]) =>
+      present.has(endpointId) || map === null ? [] : [{ endpointId, map }],
+    )
+    if (lost.length === 0) return 0
+    const repaired = this.#attachBatch(lost)
+    if (repaired < lost.length) this.#counts.rowErrors()
     return repaired
   }
 }

@@ -82,40 +82,40 @@ beforeEach(() => {
 })
 
 describe('the table of endpoints', () => {
-  it('has addresses and enforcement stand before the program runs', () => {
-    open().apply([endpoint(1)])
+  it('has addresses and enforcement stand before the program runs', async () => {
+    await open().apply([endpoint(1)])
     expect(taken()).toEqual(['address 10.0.0.1 = 1 on 11', 'interface 11 = 1 enforced', 'attach 11'])
   })
 
-  it('does nothing when nothing changed', () => {
+  it('does nothing when nothing changed', async () => {
     const table = open()
-    table.apply([endpoint(1)])
+    await table.apply([endpoint(1)])
     taken()
-    table.apply([endpoint(1)])
-    table.refresh()
+    await table.apply([endpoint(1)])
+    await table.refresh()
     expect(taken()).toEqual([])
   })
 
-  it('takes the program off before the entry that makes it judge', () => {
+  it('takes the program off before the entry that makes it judge', async () => {
     const table = open()
-    table.apply([endpoint(1), endpoint(2)])
+    await table.apply([endpoint(1), endpoint(2)])
     taken()
-    table.apply([endpoint(2)])
+    await table.apply([endpoint(2)])
     expect(taken()).toEqual(['address 10.0.0.1 deleted', 'detach 11', 'interface 11 deleted', 'forget 1'])
     expect(table.states().map((one) => one.id)).toEqual([2])
   })
 
-  it('waits for an interface, and follows it when it comes back as another', () => {
+  it('waits for an interface, and follows it when it comes back as another', async () => {
     const table = open()
     links.delete('host1')
-    table.apply([endpoint(1)])
+    await table.apply([endpoint(1)])
     expect(taken()).toEqual([])
     expect(table.states()).toEqual([{ id: 1, ifindex: undefined, attached: false, enforced: true }])
     links.set('host1', 21)
-    table.refresh()
+    await table.refresh()
     expect(taken()).toContain('attach 21')
     links.set('host1', 22)
-    table.refresh()
+    await table.refresh()
     expect(taken()).toEqual([
       'detach 21',
       'interface 21 deleted',
@@ -124,66 +124,64 @@ describe('the table of endpoints', () => {
       'attach 22',
     ])
     links.delete('host1')
-    table.refresh()
+    await table.refresh()
     expect(taken()).toEqual(['detach 22', 'interface 22 deleted'])
   })
 
-  it('keeps an address that another endpoint has taken over', () => {
+  it('keeps an address that another endpoint has taken over', async () => {
     const table = open()
-    table.apply([endpoint(1), endpoint(2)])
-    table.apply([endpoint(2, { addresses: [parseIp('10.0.0.2'), parseIp('10.0.0.1')] })])
+    await table.apply([endpoint(1), endpoint(2)])
+    await table.apply([endpoint(2, { addresses: [parseIp('10.0.0.2'), parseIp('10.0.0.1')] })])
     expect(lxc.get('10.0.0.1')?.endpointId).toBe(2)
-    table.apply([endpoint(1), endpoint(2)])
+    await table.apply([endpoint(1), endpoint(2)])
     expect(lxc.get('10.0.0.1')?.endpointId).toBe(1)
     expect(lxc.get('10.0.0.2')?.endpointId).toBe(2)
   })
 
-  it('keeps an interface that another endpoint has taken over', () => {
+  it('keeps an interface that another endpoint has taken over', async () => {
     const table = open()
-    table.apply([endpoint(1)])
+    await table.apply([endpoint(1)])
     taken()
-    table.apply([endpoint(2, { interface: 'host1' })])
+    await table.apply([endpoint(2, { interface: 'host1' })])
     expect(taken()).not.toContain('detach 11')
     expect(interfaces.get(11)).toEqual({ endpointId: 2, enforced: true })
     expect(attached).toEqual(new Set([11]))
   })
 
-  it('swaps the interfaces of two endpoints without taking a program off', () => {
+  it('swaps the interfaces of two endpoints without taking a program off', async () => {
     const table = open()
-    table.apply([endpoint(1), endpoint(2)])
+    await table.apply([endpoint(1), endpoint(2)])
     taken()
-    table.apply([endpoint(1, { interface: 'host2' }), endpoint(2, { interface: 'host1' })])
+    await table.apply([endpoint(1, { interface: 'host2' }), endpoint(2, { interface: 'host1' })])
     expect(interfaces.get(12)?.endpointId).toBe(1)
     expect(interfaces.get(11)?.endpointId).toBe(2)
     expect(attached).toEqual(new Set([11, 12]))
   })
 
-  it('drops addresses that an endpoint no longer has, and changes enforcement in place', () => {
+  it('drops addresses that an endpoint no longer has, and changes enforcement in place', async () => {
     const table = open()
-    table.apply([endpoint(1, { addresses: [parseIp('10.0.0.1'), parseIp('fd00::1')] })])
+    await table.apply([endpoint(1, { addresses: [parseIp('10.0.0.1'), parseIp('fd00::1')] })])
     taken()
-    table.apply([endpoint(1, { enforced: false })])
+    await table.apply([endpoint(1, { enforced: false })])
     expect(taken()).toEqual(['address fd00::1 deleted', 'address 10.0.0.1 = 1 on 11', 'interface 11 = 1', 'attach 11'])
   })
 
-  it('removes what an earlier agent left and the first list does not name', () => {
+  it('removes what an earlier agent left and the first list does not name', async () => {
     lxc.set('10.9.9.9', { ifindex: 99, endpointId: 9, flags: 0, identity: 0 })
     interfaces.set(99, { endpointId: 9, enforced: true })
     attached.add(99).add(11)
-    open().apply([endpoint(1)])
+    await open().apply([endpoint(1)])
     expect(taken().slice(3)).toEqual(['address 10.9.9.9 deleted', 'detach 99', 'interface 99 deleted'])
     expect(attached).toEqual(new Set([11]))
   })
 
-  it('does the rest when one interface fails, says so, and tries again', () => {
+  it('does the rest when one interface fails, says so, and tries again', async () => {
     const table = open()
     broken.add(11)
-    expect(() => {
-      table.apply([endpoint(1), endpoint(2)])
-    }).toThrow('interface 11 is broken')
+    await expect(table.apply([endpoint(1), endpoint(2)])).rejects.toThrow('interface 11 is broken')
     expect(table.states().map((one) => one.attached)).toEqual([false, true])
     broken.clear()
-    table.refresh()
+    await table.refresh()
     expect(table.states().map((one) => one.attached)).toEqual([true, true])
   })
 })

@@ -126,16 +126,21 @@ export class FakePolicyMaps implements PolicyMaps<FakePolicyMap> {
     return map
   }
 
-  attach(endpoint: number, map: FakePolicyMap): void {
-    if (this.fail('attach', String(endpoint))) throw new Error('EIO')
-    if (!map.open) throw new Error('EBADF')
-    this.log.push({ what: 'attach', endpoint, map: map.id })
-    this.byEndpoint.set(endpoint, map)
+  attachAll(entries: readonly { readonly endpointId: number; readonly map: FakePolicyMap }[]): number {
+    for (const [done, { endpointId: endpoint, map }] of entries.entries()) {
+      if (this.fail('attach', String(endpoint))) return done
+      if (!map.open) throw new Error('EBADF')
+      this.log.push({ what: 'attach', endpoint, map: map.id })
+      this.byEndpoint.set(endpoint, map)
+    }
+    return entries.length
   }
 
-  detach(endpoint: number): void {
-    this.log.push({ what: 'detach', endpoint, map: this.byEndpoint.get(endpoint)?.id ?? -1 })
-    this.byEndpoint.delete(endpoint)
+  detachAll(endpoints: readonly number[]): void {
+    for (const endpoint of endpoints) {
+      this.log.push({ what: 'detach', endpoint, map: this.byEndpoint.get(endpoint)?.id ?? -1 })
+      this.byEndpoint.delete(endpoint)
+    }
   }
 
   attached(): Iterable<number> {

@@ -83,8 +83,8 @@ serve({
     datapath = createDatapath({ native, log, object }, config)
     await datapath.start()
   },
-  apply(endpoints: readonly Endpoint[]) {
-    here().applyEndpoints(
+  async apply(endpoints: readonly Endpoint[]) {
+    await here().applyEndpoints(
       endpoints.map((one) => ({ ...one, name: `test/${one.id}`, addresses: one.addresses.map(parseIp) })),
     )
   },
