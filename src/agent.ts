@@ -123,7 +123,17 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
       metrics: policyMetrics,
       nodeAddresses: () => addresses,
       apply: (generation, buffer) => ledger.apply(generation, buffer),
-      use: (buffer, generation) => dns.use(buffer, generation),
+      async use(buffer, generation) {
+        const taken = await dns.use(buffer, generation)
+        if (!up.has('dns')) {
+          await dns.start()
+          up.add('dns')
+          log.info({ node, port: config.dns.port, http: http.port }, 'serving')
+          // Written now: an agent that is killed would leave the next one to compile everything again.
+          flushCompileCache()
+        }
+        return taken
+      },
       settled: (generation) => ledger.settled(generation),
     })
 
@@ -158,14 +168,6 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
       }, NODE_ADDRESSES_MS),
     ]
     stops.push(() => timers.forEach((timer) => clearInterval(timer)))
-
-    void policy.first.then(async () => {
-      await dns.start()
-      up.add('dns')
-      // Written now: an agent that is killed would leave the next one to compile everything again.
-      flushCompileCache()
-      log.info({ node, port: config.dns.port, http: http.port }, 'serving')
-    })
 
     const signal = await signalled
     log.info({ signal }, 'stopping; programs and maps go on enforcing')

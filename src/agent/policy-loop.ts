@@ -47,7 +47,7 @@ export interface PolicyLoopDeps {
   readonly nodeAddresses: () => readonly Ip[]
   /** The ledger puts it into the kernel. */
   readonly apply: (generation: number, buffer: SharedArrayBuffer) => Promise<unknown>
-  /** The dns threads take it; false when one did not in time. */
+  /** The dns threads take it, the first time by starting with it; false when one did not in time. */
   readonly use: (buffer: SharedArrayBuffer, generation: number) => Promise<boolean>
   /** Nobody needs an older generation any more. */
   readonly settled: (generation: number) => void
@@ -58,12 +58,10 @@ export interface PolicyLoop extends Startable {
   trigger(): void
   readonly state: PolicyState
   readonly thread: Thread
-  /** Resolves when the first generation is in force. */
-  readonly first: Promise<void>
 }
 
 /**
- * From files to a policy in force: read, compile (on its thread), ledger, datapath, dns threads, in this order. One pass
+ * From files to a policy in force: read, compile (on its thread), ledger, dns threads, datapath, in this order. One pass
  * at a time; what changes meanwhile causes the next.
  */
 export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
@@ -80,8 +78,6 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   let told = ''
   let inForceNow = ''
   let waiting: { readonly request: CompileRequest; readonly resolve: (reply: CompileReply) => void } | undefined
-  let firstDone: () => void = () => undefined
-  const first = new Promise<void>((resolve) => (firstDone = resolve))
 
   const thread = superviseThread({
     name: 'compiler',
@@ -179,10 +175,15 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     await deps.apply(next, buffer)
     const enforced = new Set(openSnapshot(buffer).endpoints.flatMap(({ id, enforced: yes }) => (yes ? [id] : [])))
     const inForce = endpoints.map((endpoint) => ({ ...endpoint, enforced: enforced.has(endpoint.id) }))
-    await applyEndpoints(inForce)
+    // The gate knows an endpoint before the first of its queries is redirected, and until the last one was.
+    const before = new Map(state.endpoints.map(({ id, enforced: yes }) => [id, yes]))
+    const kept = inForce.filter(({ id }) => before.has(id))
+    if (kept.some((endpoint) => !endpoint.enforced && before.get(endpoint.id) === true)) {
+      await applyEndpoints(
+        kept.map((endpoint) => ({ ...endpoint, enforced: endpoint.enforced && before.get(endpoint.id) === true })),
+      )
+    }
     const settled = await deps.use(buffer, next)
-    if (settled) deps.settled(next)
-    else log.warn({ generation: next }, 'a dns thread has not taken the policy; what only older ones need is kept')
     deps.metrics.compiled({ ...reply, byteLength: buffer.byteLength }, reply.seconds)
     state = {
       generation: next,
@@ -192,10 +193,12 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
       problems,
       endpoints: inForce,
     }
+    await applyEndpoints(inForce)
+    if (settled) deps.settled(next)
+    else log.warn({ generation: next }, 'a dns thread has not taken the policy; what only older ones need is kept')
     log.info({ generation: next, rules: reply.rules, endpoints: inForce.length }, 'policy is in force')
     inForceNow = now
     keepLastGood(reply)
-    firstDone()
   }
 
   async function applyEndpoints(endpoints: readonly DatapathEndpoint[]): Promise<void> {
@@ -256,7 +259,6 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
 
   return {
     thread,
-    first,
     get state() {
       return state
     },
