@@ -24,8 +24,9 @@ export function scanMemory(pid: number, needles: readonly Buffer[]): Scan {
   const buffer = Buffer.alloc(CHUNK)
   let bytes = 0
   for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
-    const found = /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ (\d+)\s*(.*)$/.exec(line)
-    if (found === null || /^\[(vvar|vsyscall)/.test(found[4] ?? '')) continue
+    const found = /^([0-9a-f]+)-([0-9a-f]+) r(.)\S+ \S+ \S+ (\d+)\s*(.*)$/.exec(line)
+    // What is a file and cannot be written holds the file.
+    if (found === null || (found[3] === '-' && found[5] !== '') || /^\[v/.test(found[5] ?? '')) continue
     const end = parseInt(found[2] ?? '', 16)
     for (let at = parseInt(found[1] ?? '', 16); at < end; at += CHUNK - overlap) {
       let length: number

@@ -1,0 +1,38 @@
+import { everProven, reachable, type Pair } from './pair.ts'
+import type { Awaited, Census } from './rotation.ts'
+import { otherSlot, type Slot } from './slots.ts'
+
+/** Names told to the operator; the rest is a number. */
+export const MAX_NAMES = 10
+
+class Names implements Awaited {
+  count = 0
+  readonly names: string[] = []
+
+  add(name: string): void {
+    this.count++
+    if (this.names.length < MAX_NAMES) this.names.push(name)
+  }
+}
+
+/**
+ * Who a rotation of `slot` waits for. A peer with one slot only is never waited for: the rotation of slot 0 is lossy for it.
+ * `drainingSince`: when our messages began to tell of the drain, monotonic ms.
+ */
+export function takeCensus(peers: Iterable<Pair>, slot: Slot, drainingSince: number, now: number): Census {
+  const census = { unproven: new Names(), onSlot: new Names(), unheard: new Names(), unsettled: new Names() }
+  const other = otherSlot(slot)
+  for (const pair of peers) {
+    if (!pair.twoSlots) continue
+    if (!pair.excused && !everProven(pair, other)) census.unproven.add(pair.name)
+    // A peer that cannot be reached sends nothing, and finds the other slot's keys valid when it is back.
+    if (!reachable(pair, now)) continue
+    if (pair.egress === slot) census.onSlot.add(pair.name)
+    if (!everProven(pair, slot)) census.unsettled.add(pair.name)
+    const { announced } = pair
+    if (pair.probes && (announced === undefined || announced.ack <= drainingSince || announced.egress === slot)) {
+      census.unheard.add(pair.name)
+    }
+  }
+  return census
+}

@@ -1,0 +1,389 @@
+import { adopt } from '../../../src/wg/adopt.ts'
+import { CAP_PROBES, CAP_TWO_SLOTS, type NodeRecord } from '../../../src/wg/directory/record.ts'
+import type { MachineConfig, OwnSlot, WgEffect, WgEvent, WgState } from '../../../src/wg/machine-types.ts'
+import { announcementFor, step } from '../../../src/wg/machine.ts'
+import { SLOTS, type Slot } from '../../../src/wg/slots.ts'
+import { EventQueue, randomFrom } from './event-queue.ts'
+import { KernelModel } from './kernel-model.ts'
+
+export interface FleetOptions {
+  readonly nodes: number
+  readonly seed: number
+  readonly config: MachineConfig
+  /** Longest delay of a message of the directory, ms; each is drawn by itself, so they overtake each other. */
+  readonly directoryDelayMs: number
+  /** Chance that a message of the directory is never told; a resync tells it later. */
+  readonly directoryLoss: number
+  readonly resyncMs: number
+  /** Chance that a probe, with what it says, is lost. */
+  readonly probeLoss: number
+  /** Chance that an agent dies before an effect. */
+  readonly crash: number
+  /** Chance that a pair has traffic in a given second; 1 for always. */
+  readonly traffic: number
+  /** A fault put in on purpose, to show that the properties can fail. */
+  readonly fault?: 'ignore-peers' | 'no-adoption'
+}
+
+type Todo =
+  | { readonly do: 'second'; readonly node: number }
+  | { readonly do: 'start'; readonly node: number }
+  | { readonly do: 'tell'; readonly reader: number; readonly writer: number; readonly record: NodeRecord }
+  | { readonly do: 'commit'; readonly node: number; readonly life: number; readonly record: NodeRecord }
+  | { readonly do: 'event'; readonly node: number; readonly life: number; readonly event: WgEvent }
+
+interface Node {
+  readonly uid: string
+  state: WgState | undefined
+  /** Counts starts of the agent: an answer to a dead one is lost. */
+  life: number
+  readonly egress: Slot[]
+  readonly seen: number[]
+  readonly received: [number, number]
+  record: NodeRecord | undefined
+}
+
+export interface Loss {
+  readonly at: number
+  readonly from: number
+  readonly to: number
+  readonly slot: Slot
+}
+
+/** Wall clocks of nodes differ by this much each, ms: nothing may depend on them. */
+const SKEW_MS = 400_000
+const START_WALL = 1_700_000_000_000
+
+const keyText = (node: number, slot: Slot, generation: number): string =>
+  Buffer.from(`${node}.${slot}.${generation}`.padStart(32, 'k')).toString('base64')
+
+const generationOf = (key: string): number => Number(Buffer.from(key, 'base64').toString().split('.').at(-1))
+
+/**
+ * N nodes: the machines under test, on a simulated clock, above `KernelModel` and a directory whose messages come late, out of
+ * order or never. One seed gives one run. A packet of each pair with traffic is tried every second and after every effect.
+ */
+export class Fleet {
+  readonly kernel: KernelModel
+  readonly nodes: Node[]
+  readonly losses: Loss[] = []
+  now = 0
+  packets = 0
+  writes = 0
+  crashes = 0
+  options: FleetOptions
+  readonly #queue = new EventQueue<Todo>()
+  readonly #random: () => number
+  readonly #established = new Set<number>()
+  readonly #cut = new Map<number, number>()
+
+  constructor(options: FleetOptions) {
+    this.options = options
+    this.#random = randomFrom(options.seed)
+    this.kernel = new KernelModel(options.nodes, false, (node) => this.wall(node))
+    this.nodes = Array.from({ length: options.nodes }, (_, i) => ({
+      uid: uidOf(i),
+      state: undefined,
+      life: 0,
+      egress: new Array<Slot>(options.nodes).fill(0),
+      seen: new Array<number>(options.nodes).fill(-1),
+      received: [0, 0],
+      record: undefined,
+    }))
+    for (let i = 0; i < options.nodes; i++) this.#queue.put(this.#random() * 1000, { do: 'start', node: i })
+  }
+
+  wall(node: number): number {
+    return START_WALL + node * SKEW_MS + Math.round(this.now)
+  }
+
+  /** Nobody hears of `node` and it hears of nobody, in the data path, until `cut(node, false)`. */
+  cut(node: number, cut = true): void {
+    this.#cut.set(node, cut ? Number.POSITIVE_INFINITY : this.now)
+  }
+
+  /** Both ends can be reached, and have been for long enough that a retried handshake must be over. */
+  linked(i: number, j: number, graceMs = 0): boolean {
+    return [i, j].every((node) => this.now - (this.#cut.get(node) ?? Number.NEGATIVE_INFINITY) >= graceMs)
+  }
+
+  run(forMs: number): void {
+    const until = this.now + forMs
+    for (;;) {
+      const next = this.#queue.take(until)
+      if (next === undefined) break
+      this.now = Math.max(this.now, next.at)
+      this.#do(next.value)
+    }
+    this.now = until
+  }
+
+  post(node: number, event: WgEvent): void {
+    this.#handle(node, event)
+  }
+
+  crash(node: number): void {
+    const target = this.#node(node)
+    if (target.state === undefined) return
+    this.crashes++
+    target.state = undefined
+    target.life++
+    this.#queue.put(this.now + 1000 + this.#random() * 20_000, { do: 'start', node })
+  }
+
+  /** No rotation runs or waits, and everything is published. */
+  get settled(): boolean {
+    return this.nodes.every(
+      ({ state }) =>
+        state?.rotation.phase === 'idle' && state.queue.length === 0 && state.acknowledged === state.revision,
+    )
+  }
+
+  #node(i: number): Node {
+    const node = this.nodes[i]
+    if (node === undefined) throw new RangeError(`there is no node ${i}`)
+    return node
+  }
+
+  #do(todo: Todo): void {
+    switch (todo.do) {
+      case 'start':
+        return this.#start(todo.node)
+      case 'second':
+        return this.#second(todo.node)
+      case 'event':
+        if (this.#node(todo.node).life === todo.life) this.#handle(todo.node, todo.event)
+        return
+      case 'commit': {
+        const node = this.#node(todo.node)
+        // An agent that died has a write in flight; it may still arrive, but never after one of the next agent.
+        if ((node.record?.revision ?? -1) >= todo.record.revision) return
+        node.record = todo.record
+        this.writes++
+        this.#broadcast(todo.node, todo.record)
+        const event: WgEvent = { kind: 'published', revision: todo.record.revision }
+        this.#queue.put(this.now, { do: 'event', node: todo.node, life: todo.life, event })
+        return
+      }
+      case 'tell': {
+        const reader = this.#node(todo.reader)
+        if (reader.state === undefined || todo.record.revision <= (reader.seen[todo.writer] ?? -1)) return
+        reader.seen[todo.writer] = todo.record.revision
+        this.#handle(todo.reader, { kind: 'peer', record: todo.record })
+      }
+    }
+  }
+
+  #broadcast(writer: number, record: NodeRecord): void {
+    for (let reader = 0; reader < this.nodes.length; reader++) {
+      if (reader === writer) continue
+      const lost = this.#random() < this.options.directoryLoss
+      const delay = lost ? this.options.resyncMs : this.#random() * this.options.directoryDelayMs
+      this.#queue.put(this.now + delay, { do: 'tell', reader, writer, record })
+    }
+  }
+
+  #start(i: number): void {
+    const node = this.#node(i)
+    const keys = [0, 1].map((slot) => keyText(i, slot as Slot, this.kernel.keyOf(i, slot as Slot)))
+    const wallMs = this.wall(i)
+    const first = adopt(
+      {
+        uid: node.uid,
+        bootId: `boot-${i}`,
+        config: this.options.config,
+        keys: [keys[0] ?? '', keys[1] ?? ''],
+        own: this.options.fault === 'no-adoption' ? undefined : node.record,
+        target: 'active',
+        wallMs,
+      },
+      this.now,
+    )
+    node.state = first.state
+    this.#effects(i, first.effects)
+    // The list at a start comes from the directory itself.
+    for (let j = 0; j < this.nodes.length && node.state !== undefined; j++) {
+      const record = this.#node(j).record
+      if (j === i || record === undefined) continue
+      node.seen[j] = record.revision
+      const found = SLOTS.map((slot) => {
+        const { generation, stamp } = this.kernel.entry(i, j, slot)
+        return generation === undefined ? undefined : { key: keyText(j, slot, generation), stamp }
+      })
+      const kernel = {
+        egress: node.egress[j] ?? 0,
+        mode: 'active' as const,
+        tunnels: [found[0], found[1]] as const,
+        wallMs,
+      }
+      this.#handle(
+        i,
+        found.some((tunnel) => tunnel !== undefined) ? { kind: 'peer', record, kernel } : { kind: 'peer', record },
+      )
+    }
+    this.#queue.put(this.now + this.#random() * 1000, { do: 'second', node: i })
+  }
+
+  #second(i: number): void {
+    const node = this.#node(i)
+    const { life } = node
+    if (node.state === undefined) return
+    for (let j = 0; j < this.nodes.length; j++) {
+      if (j === i) continue
+      if (this.#random() < this.options.traffic) this.#packet(i, j)
+      for (const slot of SLOTS) this.#probe(i, j, slot)
+      if (node.life !== life) return
+    }
+    for (const slot of SLOTS) {
+      const stamps = new Map<string, number>()
+      for (let j = 0; j < this.nodes.length; j++) {
+        const { generation, stamp } = this.kernel.entry(i, j, slot)
+        if (generation !== undefined) stamps.set(keyText(j, slot, generation), stamp)
+      }
+      this.#handle(i, { kind: 'dump', slot, stamps, wallMs: this.wall(i) })
+      this.#handle(i, { kind: 'traffic', slot, packets: node.received[slot] })
+    }
+    this.#handle(i, { kind: 'tick', wallMs: this.wall(i) })
+    if (node.life === life) this.#queue.put(this.now + 1000, { do: 'second', node: i })
+  }
+
+  #packet(i: number, j: number): void {
+    const slot = this.#node(i).egress[j] ?? 0
+    this.packets++
+    if (!this.linked(i, j)) return
+    const passed = this.kernel.passes(i, j, slot, this.now)
+    const pair = i * this.nodes.length + j
+    if (passed) {
+      this.#established.add(pair)
+      this.#node(j).received[slot]++
+    } else if (this.#established.has(pair) && this.linked(i, j, 30_000)) {
+      this.losses.push({ at: this.now, from: i, to: j, slot })
+    }
+  }
+
+  #probe(i: number, j: number, slot: Slot): void {
+    const there = this.#node(j)
+    const lost = !this.linked(i, j) || this.#random() < this.options.probeLoss
+    const passed =
+      !lost &&
+      this.kernel.passes(i, j, slot, this.now) &&
+      this.kernel.passes(j, i, slot, this.now) &&
+      there.state !== undefined
+    if (passed) {
+      const say = (from: number, to: number): void => {
+        const state = this.#node(from).state
+        const announcement = state === undefined ? undefined : announcementFor(state, uidOf(to), this.now)
+        if (announcement === undefined) return
+        const event: WgEvent = { kind: 'announced', uid: uidOf(from), announcement }
+        const { life } = this.#node(to)
+        this.#queue.put(this.now + this.#random() * 50, { do: 'event', node: to, life, event })
+      }
+      say(i, j)
+      say(j, i)
+    }
+    if (this.kernel.entry(i, j, slot).generation !== undefined) {
+      this.#handle(i, { kind: 'probe', uid: uidOf(j), slot, answered: passed })
+    }
+  }
+
+  #handle(i: number, event: WgEvent): void {
+    const node = this.#node(i)
+    if (node.state === undefined) return
+    const { state, effects } = step(node.state, event, this.now)
+    node.state = state
+    this.#effects(i, effects)
+  }
+
+  #effects(i: number, effects: readonly WgEffect[]): void {
+    for (const effect of effects) {
+      if (this.#node(i).state === undefined) return
+      if (this.#random() < this.options.crash) return this.crash(i)
+      this.#effect(i, effect)
+    }
+  }
+
+  #effect(i: number, effect: WgEffect): void {
+    const node = this.#node(i)
+    const { life } = node
+    switch (effect.kind) {
+      case 'publish': {
+        const record = recordOf(i, effect.revision, effect.slots, effect.drain)
+        this.#queue.put(this.now + this.#random() * 300, { do: 'commit', node: i, life, record })
+        return
+      }
+      case 'newKey':
+      case 'recreate': {
+        const { slot } = effect
+        const generation = this.kernel.rekey(i, slot)
+        if (effect.kind === 'recreate') {
+          for (let j = 0; j < this.nodes.length; j++) this.kernel.entry(i, j, slot).receive = []
+        }
+        const wallMs = this.wall(i)
+        const event: WgEvent = { kind: 'keyMade', slot, publicKey: keyText(i, slot, generation), wallMs }
+        this.#queue.put(this.now + this.#random() * 1000, { do: 'event', node: i, life, event })
+        return
+      }
+      case 'cutSessions':
+        for (let j = 0; j < this.nodes.length; j++) {
+          Object.assign(this.kernel.entry(i, j, effect.slot), { send: undefined, receive: [] })
+        }
+        return
+      case 'egress':
+        node.egress[nodeOf(effect.uid)] = effect.slot
+        return this.#tryAll(nodeOf(effect.uid), i)
+      case 'install':
+        this.kernel.install(i, nodeOf(effect.uid), effect.slot, generationOf(effect.key))
+        return this.#kick(i, effect.uid, effect.slot)
+      case 'uninstall':
+        return this.kernel.uninstall(i, nodeOf(effect.uid), effect.slot)
+      case 'kick':
+        return this.#kick(i, effect.uid, effect.slot)
+      case 'mode':
+      case 'keyEvent':
+        return
+    }
+  }
+
+  #kick(i: number, uid: string, slot: Slot): void {
+    const j = nodeOf(uid)
+    if (this.linked(i, j)) this.kernel.passes(i, j, slot, this.now)
+    this.#tryAll(i, j)
+  }
+
+  #tryAll(i: number, j: number): void {
+    if (this.options.traffic === 0) return
+    this.#packet(i, j)
+    this.#packet(j, i)
+  }
+}
+
+export const uidOf = (i: number): string => `uid-${String(i).padStart(5, '0')}`
+const nodeOf = (uid: string): number => Number(uid.slice(4))
+
+function recordOf(
+  i: number,
+  revision: number,
+  slots: readonly [OwnSlot, OwnSlot],
+  drain: NodeRecord['drain'],
+): NodeRecord {
+  return {
+    domain: 'test',
+    node: `node-${i}`,
+    nodeUID: uidOf(i),
+    bootID: `boot-${i}`,
+    created: i,
+    revision,
+    endpoints: [{ ip: '192.0.2.1' }],
+    prefixes: [`10.${Math.floor(i / 256)}.${i % 256}.0/24`],
+    nodeIPs: [],
+    slots: slots.map(({ publicKey, generation, since }, id) => ({
+      id: id === 0 ? 0 : 1,
+      port: 51_871 + id,
+      publicKey,
+      gen: generation,
+      since,
+    })),
+    drain,
+    caps: [CAP_TWO_SLOTS, CAP_PROBES],
+  }
+}
