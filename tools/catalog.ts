@@ -1,4 +1,4 @@
-import { Registry, collectDefaultMetrics } from 'prom-client'
+import { Registry } from 'prom-client'
 import { agentSpecs } from '../src/agent/metrics.ts'
 import type { MetricSpec } from '../src/core/metric.ts'
 import { datapathMetricSpecs } from '../src/datapath/metrics.ts'
@@ -7,6 +7,7 @@ import { fqdnMetrics } from '../src/fqdn/metrics.ts'
 import { httpSpecs } from '../src/http/metrics.ts'
 import { identityMetrics } from '../src/identity/metrics.ts'
 import { buildSource, registrySpecs } from '../src/metrics/own.ts'
+import { addProcessMetrics } from '../src/metrics/process.ts'
 import { POLICY_METRICS } from '../src/policy/metrics.ts'
 
 const none = new Float64Array(0)
@@ -27,7 +28,7 @@ export const catalog: readonly MetricSpec[] = [
 /** What prom-client measures of the process and of the main thread. */
 export async function processCatalog(): Promise<readonly { name: string; help: string; type: string }[]> {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  addProcessMetrics(registry)
   const metrics = await registry.getMetricsAsJSON()
   return metrics.map(({ name, help, type }) => ({ name, help, type: String(type) }))
 }

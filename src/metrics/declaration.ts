@@ -51,7 +51,7 @@ export function fits(spec: MetricSpec, sample: MetricSample): boolean {
     const counts = sample.counts ?? []
     return counts.length === (spec.buckets?.length ?? 0) + 1 && counts.every(isCount) && Number.isFinite(sample.sum)
   }
-  return spec.type === 'counter' ? isCount(sample.value) : sample.value !== undefined
+  return spec.type === 'counter' ? isCount(sample.value) : sample.value !== undefined && !Number.isNaN(sample.value)
 }
 
 const isCount = (value: number | undefined): boolean => value !== undefined && Number.isFinite(value) && value >= 0

@@ -1,8 +1,9 @@
-import { collectDefaultMetrics, Registry, type Metric } from 'prom-client'
+import { Registry, type Metric } from 'prom-client'
 import { SekishoError } from '../core/errors.ts'
 import type { MetricSample, MetricSource, MetricSpec } from '../core/metric.ts'
 import { checkDeclaration, fits } from './declaration.ts'
 import { buildSource, REJECTIONS, registrySpecs, type Rejection } from './own.ts'
+import { addProcessMetrics } from './process.ts'
 import { Series } from './series.ts'
 
 export interface Metrics {
@@ -77,7 +78,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     render() {
       // The registry asks every metric before its first await, so one scrape never prints another's samples.
       scrape = collect()
-      return registry.metrics()
+      return registry.metrics().then(withoutNaN)
     },
   }
 
@@ -90,9 +91,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
   })
   metrics.add(buildSource)
-  if (options.process) collectDefaultMetrics({ register: registry })
+  if (options.process) addProcessMetrics(registry)
   return metrics
 }
+
+/** A lag over no time at all is not a number; a sample that is none is left out. */
+const withoutNaN = (text: string): string => text.replaceAll(/^[^#\n]+ nan\n/gim, '')
 
 /** What prom-client's registry asks of a metric: `name` and `get()`. Its own classes add up events, and we have totals. */
 function asMetric(spec: MetricSpec, series: () => Series | undefined): Metric {

@@ -72,6 +72,7 @@ test.each([
   ['mismatch', { name: counter.name, labels: { verdict: 'denied', family: '4' }, value: -1 }],
   ['mismatch', { name: histogram.name, counts: [1], sum: 1 }],
   ['mismatch', { name: gauge.name }],
+  ['mismatch', { name: gauge.name, value: NaN }],
 ])('a sample that does not fit is left out and counted as %s', async (reason, sample) => {
   const text = await scrape(source([counter, gauge, histogram], sample))
   expect(text).toContain(`sekisho_metrics_rejected_samples_total{reason="${reason}"} 1`)
@@ -132,6 +133,17 @@ test('the process is measured too', async () => {
   ]) {
     expect(text).toContain(`# TYPE ${name} `)
   }
+})
+
+test('what the process adds keeps the rules: _total is a counter, and no sample is NaN', async () => {
+  const metrics = createMetrics({ process: true })
+  await metrics.render()
+  // The second scrape finds an event loop that has had no time to lag.
+  const text = await metrics.render()
+  expect(text).not.toMatch(/ nan$/im)
+  const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)]
+  expect(types.length).toBeGreaterThan(20)
+  expect(types.filter(([, name = '', type]) => name.endsWith('_total') !== (type === 'counter'))).toEqual([])
 })
 
 function numbers(count: number): string[] {
