@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 STAMPS := build/stamps
 SETUP := $(STAMPS)/apt node_modules/.package-lock.json
 
-.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan bench bench-smoke bare clean need-root
+.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan test-vm bench bench-smoke bare clean need-root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ e2e: need-root build lab-programs
 	@tools/test.sh e2e
 asan: build
 	@tools/test.sh asan
+
+test-vm: build ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
+	@tools/setup-apt.sh vm
+	@node test/vm/run.ts $(KERNELS)
 
 bench: need-root build ## compare with dnsdist; writes bench/results and docs/performance.md
 	@tools/setup-apt.sh bench

@@ -19,6 +19,7 @@ part() {
     format) prettier --check --log-level warn . ;;
     imports) depcruise --config .dependency-cruiser.cjs src ;;
     unit | kernel | e2e) vitest_part "$1" ;;
+    vm) VM_REPORT="$results/vm.json" node test/vm/run.ts ;;
     asan) make -C native asan-test ;;
     *) echo "test: there is no part $1" >&2; return 2 ;;
   esac

@@ -20,6 +20,7 @@ import {
 import { encodeKey } from '../keys.ts'
 import type { WgDevice, WgDeviceOptions, WgDriver, WgFeatures, WgPeerBatch } from '../ports.ts'
 import { decodeDevice } from './decode.ts'
+import { InOrder } from './in-order.ts'
 import { detour, takesAllowedIps } from './detour.ts'
 import { encodeAllowedIpRemovals, encodePeerRemoval, encodePeerSet, packBatch } from './encode.ts'
 import {
@@ -51,6 +52,7 @@ export class KernelWgDriver implements WgDriver {
   readonly #generic: AsyncNetlinkConnection
   readonly #route: AsyncNetlinkConnection
   readonly #links: AsyncLinks
+  readonly #inOrder = new InOrder().run
   #family: Promise<GenericFamily> | undefined
   #features: Promise<WgFeatures> | undefined
 
@@ -65,6 +67,41 @@ export class KernelWgDriver implements WgDriver {
   }
 
   features(): Promise<WgFeatures> {
+    return this.#inOrder(() => this.#known())
+  }
+
+  create(name: string, options: WgDeviceOptions): Promise<{ created: boolean; publicKey: string }> {
+    return this.#inOrder(() => this.#create(name, options))
+  }
+
+  delete(name: string): Promise<boolean> {
+    return this.#inOrder(() => this.#delete(name))
+  }
+
+  read(name: string): Promise<WgDevice | undefined> {
+    return this.#inOrder(() => this.#read(name))
+  }
+
+  configure(name: string, options: Partial<Pick<WgDeviceOptions, 'listenPort' | 'fwmark'>>): Promise<void> {
+    return this.#inOrder(() => this.#configure(name, options))
+  }
+
+  setPeers(name: string, batch: WgPeerBatch): Promise<void> {
+    return this.#inOrder(() => this.#setPeers(name, batch))
+  }
+
+  rotateKey(name: string): Promise<string> {
+    return this.#inOrder(() => this.#rotateKey(name))
+  }
+
+  close(): Promise<void> {
+    return this.#inOrder(async () => {
+      await this.#generic.close()
+      await this.#route.close()
+    })
+  }
+
+  #known(): Promise<WgFeatures> {
     this.#features ??= this.#probe().catch((error: unknown) => {
       this.#features = undefined
       throw error
@@ -72,7 +109,7 @@ export class KernelWgDriver implements WgDriver {
     return this.#features
   }
 
-  async create(name: string, options: WgDeviceOptions): Promise<{ created: boolean; publicKey: string }> {
+  async #create(name: string, options: WgDeviceOptions): Promise<{ created: boolean; publicKey: string }> {
     const created = await this.#addLink(name, options.mtu)
     const link = await this.#links.find(name)
     if (link?.kind !== KIND) throw deviceError(name, `an interface of kind ${link?.kind ?? 'none'} has the name`)
@@ -82,20 +119,20 @@ export class KernelWgDriver implements WgDriver {
       ...(device.listenPort === options.listenPort ? {} : { listenPort: options.listenPort }),
       ...(device.fwmark === options.fwmark ? {} : { fwmark: options.fwmark }),
     }
-    await this.configure(name, changes)
-    const publicKey = device.publicKey ?? (await this.rotateKey(name))
+    await this.#configure(name, changes)
+    const publicKey = device.publicKey ?? (await this.#rotateKey(name))
     if (!link.up) await this.#links.setUp(link.index, true)
     return { created, publicKey }
   }
 
-  async delete(name: string): Promise<boolean> {
+  async #delete(name: string): Promise<boolean> {
     const link = await this.#links.find(name)
     if (link === undefined) return false
     if (link.kind !== KIND) throw deviceError(name, `an interface of kind ${link.kind ?? 'none'} has the name`)
     return this.#links.delete(link.index)
   }
 
-  async read(name: string): Promise<WgDevice | undefined> {
+  async #read(name: string): Promise<WgDevice | undefined> {
     const { id } = await this.#resolved()
     const body = encodeGeneric(WG_CMD_GET_DEVICE, WG_GENL_VERSION, [attributeString(WGDEVICE_A_IFNAME, name)])
     try {
@@ -107,18 +144,18 @@ export class KernelWgDriver implements WgDriver {
     }
   }
 
-  async configure(name: string, options: Partial<Pick<WgDeviceOptions, 'listenPort' | 'fwmark'>>): Promise<void> {
+  async #configure(name: string, options: Partial<Pick<WgDeviceOptions, 'listenPort' | 'fwmark'>>): Promise<void> {
     const attributes: Uint8Array[] = []
     if (options.listenPort !== undefined) attributes.push(attributeU16(WGDEVICE_A_LISTEN_PORT, options.listenPort))
     if (options.fwmark !== undefined) attributes.push(attributeU32(WGDEVICE_A_FWMARK, options.fwmark))
     if (attributes.length > 0) await this.#set(name, attributes)
   }
 
-  async setPeers(name: string, batch: WgPeerBatch): Promise<void> {
+  async #setPeers(name: string, batch: WgPeerBatch): Promise<void> {
     const sets = (batch.set ?? []).flatMap(encodePeerSet)
     const removals = (batch.remove ?? []).map(encodePeerRemoval)
     if (!takesAllowedIps(batch)) return this.#setAll(name, packBatch(sets, removals))
-    if ((await this.features()).removeAllowedIp)
+    if ((await this.#known()).removeAllowedIp)
       return this.#setAll(name, packBatch([...sets, ...(batch.set ?? []).flatMap(encodeAllowedIpRemovals)], removals))
     await this.#setAll(name, packBatch(sets, []))
     const gone = detour(batch, (await this.#mustRead(name)).peers)
@@ -127,7 +164,7 @@ export class KernelWgDriver implements WgDriver {
     await this.#setAll(name, packBatch([], removals))
   }
 
-  async rotateKey(name: string): Promise<string> {
+  async #rotateKey(name: string): Promise<string> {
     const { id } = await this.#resolved()
     const before = await this.#mustRead(name)
     const body = encodeGeneric(WG_CMD_SET_DEVICE, WG_GENL_VERSION, [attributeString(WGDEVICE_A_IFNAME, name)])
@@ -142,11 +179,6 @@ export class KernelWgDriver implements WgDriver {
     const { publicKey } = await this.#mustRead(name)
     if (publicKey === undefined || publicKey === before.publicKey) throw deviceError(name, 'the key has not changed')
     return publicKey
-  }
-
-  async close(): Promise<void> {
-    await this.#generic.close()
-    await this.#route.close()
   }
 
   async #addLink(name: string, mtu: number): Promise<boolean> {
@@ -169,7 +201,7 @@ export class KernelWgDriver implements WgDriver {
   }
 
   async #mustRead(name: string): Promise<WgDevice> {
-    const device = await this.read(name)
+    const device = await this.#read(name)
     if (device === undefined) throw deviceError(name, 'there is no such device')
     return device
   }
@@ -194,7 +226,7 @@ export class KernelWgDriver implements WgDriver {
 
   /** A kernel that cannot remove single allowed IPs does not know the attribute, and says EINVAL. */
   async #probe(): Promise<WgFeatures> {
-    await this.delete(PROBE_DEVICE)
+    await this.#delete(PROBE_DEVICE)
     await this.#addLink(PROBE_DEVICE, 1280)
     try {
       const publicKey = encodeKey(Uint8Array.from(randomBytes(32)))
@@ -206,7 +238,7 @@ export class KernelWgDriver implements WgDriver {
       if (isRefusal(error, 'EINVAL')) return { removeAllowedIp: false }
       throw error
     } finally {
-      await this.delete(PROBE_DEVICE)
+      await this.#delete(PROBE_DEVICE)
     }
   }
 }

@@ -16,6 +16,7 @@ import {
 } from '../../netlink/netlink.ts'
 import { encodeKey } from '../keys.ts'
 import type { WgDevice, WgDeviceOptions, WgDriver, WgFeatures, WgPeerBatch } from '../ports.ts'
+import { InOrder } from './in-order.ts'
 import { detour, takesAllowedIps } from './detour.ts'
 import {
   allowedIpRemovalLines,
@@ -57,7 +58,7 @@ export class UapiWgDriver implements WgDriver {
   readonly #route: AsyncNetlinkConnection
   readonly #links: AsyncLinks
   #removeAllowedIp: boolean | undefined
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #inOrder = new InOrder().run
 
   constructor(native: UapiWgDoor, options: Partial<UapiOptions> = {}) {
     this.#native = native
@@ -77,10 +78,11 @@ export class UapiWgDriver implements WgDriver {
       if (stood !== undefined && stood.kind !== KIND)
         throw deviceError(name, `an interface of kind ${stood.kind ?? 'none'} has the name`)
       if (stood === undefined) await this.#start(name)
-      const link = stood ?? (await this.#links.find(name))
+      // The program answers when it has set its own MTU, so ours comes after.
+      const device = await this.#mustRead(name)
+      const link = await this.#links.find(name)
       if (link === undefined) throw deviceError(name, `${this.#options.command} made no interface`)
       if (link.mtu !== options.mtu) await this.#links.setMtu(link.index, options.mtu)
-      const device = await this.#mustRead(name)
       if (device.listenPort !== options.listenPort) await this.#set(name, [`listen_port=${options.listenPort}`])
       if (device.fwmark !== options.fwmark) await this.#set(name, [`fwmark=${options.fwmark}`])
       const publicKey = device.publicKey ?? (await this.#newKey(name))
@@ -133,14 +135,7 @@ export class UapiWgDriver implements WgDriver {
   }
 
   async close(): Promise<void> {
-    await this.#last
-    await this.#route.close()
-  }
-
-  #inOrder<T>(act: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(act)
-    this.#last = result.catch(() => undefined)
-    return result
+    await this.#inOrder(() => this.#route.close())
   }
 
   #socket(name: string): string {

@@ -22,7 +22,7 @@ export interface FleetOptions {
   /** Chance that a pair has traffic in a given second; 1 for always. */
   readonly traffic: number
   /** A fault put in on purpose, to show that the properties can fail. */
-  readonly fault?: 'ignore-peers' | 'no-adoption'
+  readonly fault?: 'peers-excused' | 'no-adoption' | 'new-key-at-once'
 }
 
 type Todo =
@@ -170,6 +170,9 @@ export class Fleet {
         if (reader.state === undefined || todo.record.revision <= (reader.seen[todo.writer] ?? -1)) return
         reader.seen[todo.writer] = todo.record.revision
         this.#handle(todo.reader, { kind: 'peer', record: todo.record })
+        if (this.options.fault === 'peers-excused') {
+          this.#handle(todo.reader, { kind: 'excused', uid: uidOf(todo.writer), excused: true })
+        }
       }
     }
   }
@@ -296,6 +299,9 @@ export class Fleet {
 
   #effects(i: number, effects: readonly WgEffect[]): void {
     for (const effect of effects) {
+      if (effect.kind === 'publish' && effect.drain !== null && this.options.fault === 'new-key-at-once') {
+        this.#effect(i, { kind: 'newKey', slot: effect.drain.slot })
+      }
       if (this.#node(i).state === undefined) return
       if (this.#random() < this.options.crash) return this.crash(i)
       this.#effect(i, effect)

@@ -1,0 +1,160 @@
+/** Makes what QEMU boots: kernels of Debian as they are, and an initial file system with this checkout in it. */
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+
+const ROOT = join(import.meta.dirname, '../..')
+const BUILD = join(ROOT, 'build/vm')
+
+/** Loaded in this order with what each depends on; one that a kernel has built in is passed over. */
+const MODULES = ['wireguard', 'veth', 'bridge', 'dummy', 'tun', 'nf_tables', 'sch_netem']
+/** Programs of the machine that go along, with their libraries. */
+const PROGRAMS = ['ip', 'tc', 'wg', 'nsenter']
+
+export interface Kernel {
+  /** "6.1", "6.12". */
+  readonly line: string
+  readonly version: string
+  readonly image: string
+  /** Initial file system with the modules of this kernel. */
+  readonly modules: string
+}
+
+/** Name of the meta package of each kernel we support. */
+export const META_PACKAGES: Readonly<Record<string, string>> = {
+  '6.1': 'linux-image-cloud-amd64',
+  '6.12': 'linux-image-6.12-cloud-amd64',
+}
+
+const run = (command: string, args: readonly string[], cwd?: string): string =>
+  execFileSync(command, args, { encoding: 'utf8', cwd, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 26 })
+
+function archive(folder: string, out: string): void {
+  execFileSync(
+    'sh',
+    ['-c', `find . | LC_ALL=C sort | cpio -o -H newc --quiet > '${out}.new' && mv '${out}.new' '${out}'`],
+    {
+      cwd: folder,
+    },
+  )
+}
+
+/** Downloads the newest kernel of a line, unless it is there, and unpacks it. */
+export function prepareKernel(line: string): Kernel {
+  const meta = META_PACKAGES[line]
+  if (meta === undefined) throw new Error(`no kernel ${line}: ${Object.keys(META_PACKAGES).join(', ')}`)
+  const name = /Depends: (linux-image-\S+)/.exec(run('apt-cache', ['depends', meta]))?.[1]
+  if (name === undefined) throw new Error(`apt does not know ${meta}: run apt-get update`)
+  const version = name.replace('linux-image-', '')
+  const folder = join(BUILD, 'kernels', version)
+  const image = join(folder, `boot/vmlinuz-${version}`)
+  const modules = join(folder, 'modules.cpio')
+  if (!existsSync(image)) {
+    const debs = join(BUILD, 'debs')
+    mkdirSync(debs, { recursive: true })
+    if (!readdirSync(debs).some((file) => file.startsWith(`${name}_`))) run('apt-get', ['download', '-q', name], debs)
+    const deb = readdirSync(debs).find((file) => file.startsWith(`${name}_`))
+    if (deb === undefined) throw new Error(`${name} cannot be downloaded`)
+    rmSync(folder, { recursive: true, force: true })
+    mkdirSync(folder, { recursive: true })
+    run('dpkg-deb', ['-x', join(debs, deb), folder])
+    run('depmod', ['-b', folder, version])
+  }
+  // Made anew each time, as the list of modules may have changed.
+  packModules(folder, version, modules)
+  return { line, version, image, modules }
+}
+
+function packModules(folder: string, version: string, out: string): void {
+  const stage = join(folder, 'stage')
+  rmSync(stage, { recursive: true, force: true })
+  mkdirSync(join(stage, 'modules'), { recursive: true })
+  const paths = new Set<string>()
+  for (const name of MODULES) {
+    const shown = run('modprobe', ['-d', folder, '-S', version, '--show-depends', name])
+    for (const [, path] of shown.matchAll(/^insmod (\S+)/gm)) if (path !== undefined) paths.add(path)
+  }
+  for (const [i, path] of [...paths].entries()) {
+    const target = join(stage, 'modules', `${100 + i}-${basename(path).replace(/\.xz$/, '')}`)
+    if (path.endsWith('.xz')) writeFileSync(target, execFileSync('xz', ['-dc', path], { maxBuffer: 1 << 28 }))
+    else copyFileSync(path, target)
+  }
+  archive(stage, out)
+}
+
+function addProgram(stage: string, path: string, target = path): void {
+  const put = (from: string, to: string): void => {
+    mkdirSync(join(stage, dirname(to)), { recursive: true })
+    if (!existsSync(join(stage, to))) copyFileSync(realpathSync(from), join(stage, to))
+  }
+  put(path, target)
+  chmodSync(join(stage, target), 0o755)
+  addLibraries(path, put)
+}
+
+function addLibraries(path: string, put: (from: string, to: string) => void): void {
+  for (const [, library] of run('ldd', [path]).matchAll(/(?:=> |^\s)(\/\S+)/gm))
+    if (library !== undefined) put(library, library)
+}
+
+/** Tools and Node: the same until one of them changes, so it is kept. */
+export function prepareBase(): string {
+  const out = join(BUILD, 'base.cpio')
+  const programs = PROGRAMS.map((name) => run('sh', ['-c', `command -v ${name}`]).trim())
+  const stamp = [process.execPath, process.version, ...programs.map((path) => realpathSync(path))].join('\n')
+  if (existsSync(out) && existsSync(`${out}.stamp`) && readFileSync(`${out}.stamp`, 'utf8') === stamp) return out
+  const stage = join(BUILD, 'base')
+  rmSync(stage, { recursive: true, force: true })
+  for (const folder of ['bin/applets', 'usr/bin', 'lib64']) mkdirSync(join(stage, folder), { recursive: true })
+  copyFileSync('/bin/busybox', join(stage, 'bin/busybox'))
+  symlinkSync('busybox', join(stage, 'bin/sh'))
+  for (const path of programs) addProgram(stage, path, `/usr/bin/${basename(path)}`)
+  addProgram(stage, process.execPath, '/usr/bin/node')
+  archive(stage, out)
+  writeFileSync(`${out}.stamp`, stamp)
+  return out
+}
+
+/** Packages that run, by the lock file. */
+function packages(): string[] {
+  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean; optional?: boolean }>
+  }
+  return Object.entries(lock.packages)
+    .filter(([path, { dev }]) => path !== '' && dev !== true && existsSync(join(ROOT, path)))
+    .map(([path]) => path)
+}
+
+/** The checkout as it is now: sources, tests, the addon with its libraries, packages that run. */
+export function prepareCheckout(): string {
+  const stage = join(BUILD, 'checkout')
+  const out = join(BUILD, 'checkout.cpio')
+  rmSync(stage, { recursive: true, force: true })
+  const home = join(stage, 'sekisho')
+  mkdirSync(join(home, 'build'), { recursive: true })
+  for (const path of ['src', 'test', 'bin', 'package.json', ...packages()])
+    cpSync(join(ROOT, path), join(home, path), { recursive: true, dereference: false })
+  for (const file of readdirSync(join(ROOT, 'build')))
+    if (/\.(node|o)$/.test(file) && !file.includes('asan'))
+      copyFileSync(join(ROOT, 'build', file), join(home, 'build', file))
+  addLibraries(join(ROOT, 'build/sekisho.node'), (from, to) => {
+    mkdirSync(join(stage, dirname(to)), { recursive: true })
+    copyFileSync(realpathSync(from), join(stage, to))
+  })
+  copyFileSync(join(ROOT, 'test/vm/init.sh'), join(stage, 'init'))
+  chmodSync(join(stage, 'init'), 0o755)
+  archive(stage, out)
+  return out
+}

@@ -1,0 +1,22 @@
+#!/bin/sh
+# First process of the guest: mounts, modules, then the entry named on the kernel's command line.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+/bin/busybox --install -s /bin/applets
+mkdir -p /proc /sys /dev /tmp /run /root /var
+ln -s /run /var/run
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs tmp /tmp
+/bin/busybox mount -t tmpfs run /run
+/bin/busybox mount -t bpf bpf /sys/fs/bpf
+export PATH=$PATH:/bin/applets
+for module in /modules/*.ko; do insmod "$module" || echo "@@MODULE $module"; done
+ip link set lo up
+# The firmware leaves the cursor amid a line of escapes.
+echo
+echo "@@BOOT $(uname -r) $(cut -d' ' -f1 /proc/uptime)"
+cd /sekisho || exit 1
+node "$ENTRY" 2>&1
+echo "@@END $?"
+poweroff -f

@@ -1,0 +1,89 @@
+/** Boots a guest, reads what it prints on the serial console, ends it when it is over or late. */
+import { spawn } from 'node:child_process'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { pipeline } from 'node:stream/promises'
+import type { Kernel } from './image.ts'
+import { type TestResult, parseLine } from './protocol.ts'
+
+export interface GuestRun {
+  readonly kernel: string
+  readonly version: string
+  /** Until the first process of the guest was ready to run tests. */
+  readonly bootSeconds: number
+  readonly seconds: number
+  readonly results: readonly TestResult[]
+  /** Why the run is not whole: undefined when the guest came to its end by itself. */
+  readonly broken: string | undefined
+}
+
+const BUILD = join(import.meta.dirname, '../../build/vm')
+
+export interface GuestOptions {
+  /** Path of the TypeScript file to run, from the root of the checkout. */
+  readonly entry: string
+  readonly timeoutSeconds: number
+  /** Words for the environment of the guest. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly onLine: (line: string) => void
+}
+
+export async function runGuest(kernel: Kernel, parts: readonly string[], options: GuestOptions): Promise<GuestRun> {
+  const initrd = join(BUILD, `initrd-${kernel.version}-${process.pid}.cpio`)
+  for (const [i, part] of [kernel.modules, ...parts].entries())
+    await pipeline(createReadStream(part), createWriteStream(initrd, { flags: i === 0 ? 'w' : 'a' }))
+  const words = Object.entries({ ENTRY: options.entry, ...options.environment }).map(
+    ([key, value]) => `${key}=${value}`,
+  )
+  const started = performance.now()
+  const child = spawn(
+    'qemu-system-x86_64',
+    [
+      // No KVM: the same everywhere. -cpu max has the instructions that WireGuard's ciphers want.
+      ...[
+        '-accel',
+        'tcg,thread=multi',
+        '-cpu',
+        'max',
+        '-smp',
+        '2',
+        '-m',
+        '1536',
+        '-nographic',
+        '-no-reboot',
+        '-nic',
+        'none',
+      ],
+      ...['-kernel', kernel.image, '-initrd', initrd],
+      ...['-append', `console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable ${words.join(' ')}`],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  let broken: string | undefined = 'the guest stopped before its end'
+  let bootSeconds = NaN
+  const results: TestResult[] = []
+  const timer = setTimeout(() => {
+    broken = `not over after ${options.timeoutSeconds} s`
+    child.kill('SIGKILL')
+  }, options.timeoutSeconds * 1000)
+  const exited = new Promise<void>((resolve, reject) => {
+    child.once('exit', () => resolve())
+    child.once('error', reject)
+  })
+  for await (const text of createInterface({ input: child.stdout })) {
+    const line = text.trimEnd()
+    const found = parseLine(line)
+    if (found.kind === 'boot') bootSeconds = (performance.now() - started) / 1000
+    if (found.kind === 'result') results.push(found.result)
+    if (found.kind === 'end') broken = found.status === 0 ? undefined : `the entry ended with ${found.status}`
+    options.onLine(line)
+  }
+  await exited
+  clearTimeout(timer)
+  await rm(initrd)
+  if (Number.isNaN(bootSeconds)) broken ??= 'the guest never said that it runs'
+  const seconds = (performance.now() - started) / 1000
+  return { kernel: kernel.line, version: kernel.version, bootSeconds, seconds, results, broken }
+}

@@ -1,0 +1,53 @@
+/**
+ * `node test/vm/run.ts [kernel...]`: boots each kernel line and runs the guest's tests. VM_JSON=file writes the summary,
+ * VM_REPORT=file the steps for tools/summary.ts; VM_VERBOSE=1 shows the console, TESTS=text runs the tests whose name has it.
+ */
+import { writeFileSync } from 'node:fs'
+import { META_PACKAGES, prepareBase, prepareCheckout, prepareKernel } from './image.ts'
+import { type GuestRun, runGuest } from './machine.ts'
+import { parseLine } from './protocol.ts'
+
+const lines = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(META_PACKAGES)
+const verbose = process.env['VM_VERBOSE'] === '1'
+const filter = process.env['TESTS'] ?? ''
+const parts = [prepareBase(), prepareCheckout()]
+const runs: GuestRun[] = []
+
+for (const line of lines) {
+  const kernel = prepareKernel(line)
+  console.log(`kernel ${kernel.version}`)
+  const one = await runGuest(kernel, parts, {
+    entry: 'test/vm/guest.ts',
+    timeoutSeconds: Number(process.env['VM_TIMEOUT'] ?? 180),
+    environment: filter === '' ? {} : { TESTS: filter },
+    onLine(text) {
+      const found = parseLine(text)
+      if (found.kind === 'result') {
+        const { name, ok, milliseconds, error, figures } = found.result
+        console.log(
+          `  ${ok ? 'ok  ' : 'FAIL'} ${name} (${milliseconds} ms)${figures ? ` ${JSON.stringify(figures)}` : ''}`,
+        )
+        if (error !== undefined) console.log(error.replaceAll(/^/gm, '       '))
+      } else if (verbose) console.log(`  | ${text}`)
+    },
+  })
+  if (one.broken !== undefined) console.log(`  FAIL ${one.broken}`)
+  console.log(`  booted in ${one.bootSeconds.toFixed(1)} s, all in ${one.seconds.toFixed(1)} s`)
+  runs.push(one)
+}
+
+const all = runs.flatMap(({ results }) => results)
+const failures = all.filter(({ ok }) => !ok).length + runs.filter(({ broken }) => broken !== undefined).length
+console.log(`${all.filter(({ ok }) => ok).length} passed, ${failures} failed`)
+const file = process.env['VM_JSON']
+if (file !== undefined) writeFileSync(file, `${JSON.stringify(runs, null, 2)}\n`)
+const report = process.env['VM_REPORT']
+if (report !== undefined) {
+  const steps = runs.flatMap(({ kernel, results, broken }) => [
+    ...results.map(({ name, ok }) => ({ step: `${kernel}: ${name}`, ok })),
+    ...(broken === undefined ? [] : [{ step: `${kernel}: ${broken}`, ok: false }]),
+  ])
+  writeFileSync(report, JSON.stringify(steps))
+}
+// Nothing run is no success.
+process.exitCode = failures > 0 || all.length === 0 ? 1 : 0
