@@ -101,7 +101,7 @@ export class Agent {
   }
 
   /** Starts the agent and waits until /readyz says 200. Returns the milliseconds that took. */
-  async start(timeoutMs = 20_000): Promise<number> {
+  async start(timeoutMs = 40_000): Promise<number> {
     const started = performance.now()
     this.lab.processes.start('agent', inside(this.lab.namespace('node'), this.#program), this.#env)
     await waitFor(

@@ -33,8 +33,10 @@ function parseLabels(text: string, line: string): Record<string, string> {
 }
 
 function parseValue(text: string, line: string): number {
-  const value = { '+Inf': Infinity, '-Inf': -Infinity, NaN }[text] ?? Number(text)
-  if (Number.isNaN(value) && text !== 'NaN') throw new Error(`bad value: ${line}`)
+  // Go's ParseFloat, which reads it, does not mind the case; prom-client writes "Nan".
+  const lower = text.toLowerCase()
+  const value = { '+inf': Infinity, '-inf': -Infinity, nan: NaN }[lower] ?? Number(text)
+  if (Number.isNaN(value) && lower !== 'nan') throw new Error(`bad value: ${line}`)
   return value
 }
 

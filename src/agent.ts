@@ -106,7 +106,6 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     })
     // The ports come first: a second agent must fail before it touches a map.
     dns.listen()
-    stops.push(() => dns.stop())
     await datapath.start()
     stops.push(() => datapath.stop())
     up.add('datapath')
@@ -168,6 +167,9 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
       }, NODE_ADDRESSES_MS),
     ]
     stops.push(() => timers.forEach((timer) => clearInterval(timer)))
+
+    // Ends first: what is in flight still needs the ledger.
+    stops.push(() => dns.stop())
 
     const signal = await signalled
     log.info({ signal }, 'stopping; programs and maps go on enforcing')

@@ -3,7 +3,7 @@
 udp.py echo ADDRESS SIZE        SIZE octets to the echo port, in fragments where they do not fit; prints how many came back
 udp.py closed ADDRESS           to a port where nobody listens: "refused" when the ICMP error arrives, else "silence"
 udp.py ttl ADDRESS HOPS         with a short life: the address that sent "time exceeded", else "silence"
-udp.py spoof SOURCE ADDRESS N   N datagrams to the echo port under another's source address
+udp.py spoof SOURCE ADDRESS N [PORT HEX]   N datagrams to the echo port, or PORT, under another's source address
 """
 
 import errno
@@ -84,13 +84,13 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def spoof(source, address, count):
-    payload = b"spoofed"
+def spoof(source, address, count, port=ECHO, message=b"spoofed".hex()):
+    payload = bytes.fromhex(message)
     length = 8 + len(payload)
     src, dst = (ipaddress.ip_address(a).packed for a in (source, address))
-    udp = struct.pack("!HHHH", 4321, ECHO, length, 0)
+    udp = struct.pack("!HHHH", 4321, int(port), length, 0)
     pseudo = src + dst + (struct.pack("!IHBB", length, 0, 0, 17) if len(src) == 16 else struct.pack("!BBH", 0, 17, length))
-    udp = struct.pack("!HHHH", 4321, ECHO, length, checksum(pseudo + udp + payload))
+    udp = struct.pack("!HHHH", 4321, int(port), length, checksum(pseudo + udp + payload))
     if len(src) == 16:
         header = struct.pack("!IHBB", 6 << 28, length, 17, 64) + src + dst
     else:

@@ -132,7 +132,7 @@ static void serve(struct peer *p)
 		return;
 	}
 	ssize_t got = read(p->fd, p->head + p->length, (size_t)(BUFFER - 1 - p->length));
-	if (got == 0 || (got < 0 && errno != EAGAIN) || p->length + got >= BUFFER - 1) {
+	if (got == 0 || (got < 0 && errno != EAGAIN)) {
 		drop(p);
 		return;
 	}
@@ -141,8 +141,11 @@ static void serve(struct peer *p)
 	p->length += (int)got;
 	p->head[p->length] = 0;
 	char *end = strstr(p->head, "\r\n\r\n");
-	if (!end)
+	if (!end) {
+		if (p->length == BUFFER - 1)
+			drop(p);
 		return;
+	}
 	char *field = strcasestr(p->head, "\r\nContent-Length:");
 	long want = field && field < end ? atol(field + 17) : 0;
 	if (strcasestr(p->head, "\r\nExpect: 100-continue") && write(p->fd, "HTTP/1.1 100 Continue\r\n\r\n", 25) != 25)

@@ -112,6 +112,15 @@ export function createView(deps: ViewDeps): LiveView {
     ]
   }
 
+  function collectDrops(): void {
+    const events = datapath.events()
+    if (events.length === 0) return
+    const names = endpointNames()
+    const epochMs = systemClock.wallMs() - systemClock.monotonicMs()
+    const fresh = events.map((event) => dropView(event, names, epochMs)).reverse()
+    drops = [...fresh, ...drops].slice(0, DROPS_KEPT)
+  }
+
   return {
     readiness,
     status: () => ({
@@ -181,14 +190,10 @@ export function createView(deps: ViewDeps): LiveView {
         })),
       }
     },
-    drops: (limit) => drops.slice(0, limit),
-    collectDrops() {
-      const events = datapath.events()
-      if (events.length === 0) return
-      const names = endpointNames()
-      const epochMs = systemClock.wallMs() - systemClock.monotonicMs()
-      const fresh = events.map((event) => dropView(event, names, epochMs)).reverse()
-      drops = [...fresh, ...drops].slice(0, DROPS_KEPT)
+    drops(limit) {
+      collectDrops()
+      return drops.slice(0, limit)
     },
+    collectDrops,
   }
 }

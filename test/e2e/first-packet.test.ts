@@ -7,7 +7,7 @@ import { json } from '../support/lab.ts'
 
 const PREFIX = 'skf'
 const COUNT = 10_000
-const SWAPPED = 200
+const SWAPPED = 100
 const FIRST_SWAPPED = COUNT
 
 interface Run {
