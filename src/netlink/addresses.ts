@@ -1,7 +1,20 @@
-import type { Ip } from '../core/ip.ts'
-import { findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import { formatIp, type Ip } from '../core/ip.ts'
+import { attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { NetlinkConnection } from './connection.ts'
-import { AF_INET, AF_INET6, IFA_ADDRESS, IFA_FLAGS, IFA_LOCAL, RTM_GETADDR, RTM_NEWADDR } from './constants.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  IFA_ADDRESS,
+  IFA_FLAGS,
+  IFA_LOCAL,
+  NLM_F_CREATE,
+  NLM_F_REPLACE,
+  RTM_DELADDR,
+  RTM_GETADDR,
+  RTM_NEWADDR,
+} from './constants.ts'
+import { isRefusal } from './errors.ts'
 import type { Message } from './message.ts'
 
 /** struct ifaddrmsg: u8 family, u8 prefix length, u8 flags, u8 scope, u32 index. */
@@ -37,11 +50,58 @@ export function decodeAddress(message: Message): InterfaceAddress | undefined {
   }
 }
 
-/** Every address of every interface of this network namespace. */
-export function listAddresses(connection: NetlinkConnection): InterfaceAddress[] {
-  return connection
-    .dump('list of addresses', RTM_GETADDR, [new Uint8Array(IFADDR_BYTES)])
+const addressesOf = (messages: readonly Message[]): InterfaceAddress[] =>
+  messages
     .filter((message) => message.type === RTM_NEWADDR)
     .map(decodeAddress)
     .filter((address): address is InterfaceAddress => address !== undefined)
+
+/** Every address of every interface of this network namespace. */
+export function listAddresses(connection: NetlinkConnection): InterfaceAddress[] {
+  return addressesOf(connection.dump('list of addresses', RTM_GETADDR, [new Uint8Array(IFADDR_BYTES)]))
+}
+
+/** Body of a request that adds or deletes an address. Flags over 255 stand in the attribute only. */
+export function encodeAddress(address: InterfaceAddress): Uint8Array[] {
+  const header = new Uint8Array(IFADDR_BYTES)
+  header[0] = address.ip.family === 4 ? AF_INET : AF_INET6
+  header[1] = address.prefix
+  header[2] = address.flags & 0xff
+  header[3] = address.scope
+  new DataView(header.buffer).setUint32(4, address.index, true)
+  return [
+    header,
+    attribute(IFA_LOCAL, address.ip.bytes),
+    attribute(IFA_ADDRESS, address.ip.bytes),
+    attributeU32(IFA_FLAGS, address.flags),
+  ]
+}
+
+/** Addresses by requests that run off the event loop. */
+export interface AsyncAddresses {
+  list(): Promise<InterfaceAddress[]>
+  /** Adds the address, or changes the flags of the one that stands. */
+  replace(address: InterfaceAddress): Promise<void>
+  /** False when there was none. */
+  delete(address: InterfaceAddress): Promise<boolean>
+}
+
+export function asyncAddresses(connection: AsyncNetlinkConnection): AsyncAddresses {
+  const nameOf = ({ ip, prefix, index }: InterfaceAddress): string =>
+    `address ${formatIp(ip)}/${prefix} of interface ${index}`
+  return {
+    async list() {
+      return addressesOf(await connection.dump('list of addresses', RTM_GETADDR, [new Uint8Array(IFADDR_BYTES)]))
+    },
+    replace: (one) => connection.request(nameOf(one), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, encodeAddress(one)),
+    async delete(one) {
+      try {
+        await connection.request(nameOf(one), RTM_DELADDR, 0, encodeAddress(one))
+        return true
+      } catch (error) {
+        if (isRefusal(error, 'EADDRNOTAVAIL')) return false
+        throw error
+      }
+    },
+  }
 }

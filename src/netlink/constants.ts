@@ -44,6 +44,9 @@ export const RTM_GETROUTE = 26
 export const RTM_NEWRULE = 32
 export const RTM_DELRULE = 33
 export const RTM_GETRULE = 34
+export const RTM_NEWNEXTHOP = 104
+export const RTM_DELNEXTHOP = 105
+export const RTM_GETNEXTHOP = 106
 
 export const AF_UNSPEC = 0
 export const AF_INET = 2
@@ -63,11 +66,16 @@ export const INTERFACE_NAME_BYTES = 16
 export const IFA_ADDRESS = 1
 export const IFA_LOCAL = 2
 export const IFA_FLAGS = 8
+/** The kernel adds no route for the prefix. */
+export const IFA_F_NOPREFIXROUTE = 0x200
+/** No duplicate address detection: usable at once. */
+export const IFA_F_NODAD = 0x02
 
 export const FRA_PRIORITY = 6
 export const FRA_FWMARK = 10
 export const FRA_TABLE = 15
 export const FRA_FWMASK = 16
+export const FRA_OIFNAME = 17
 export const FRA_PROTOCOL = 21
 export const FR_ACT_TO_TBL = 1
 export const FIB_RULE_INVERT = 2
@@ -76,10 +84,17 @@ export const RTA_DST = 1
 export const RTA_OIF = 4
 export const RTA_GATEWAY = 5
 export const RTA_PRIORITY = 6
+export const RTA_PREFSRC = 7
 export const RTA_TABLE = 15
+export const RTA_NH_ID = 30
+
+export const NHA_ID = 1
+export const NHA_OIF = 5
 
 export const RTN_UNICAST = 1
 export const RTN_LOCAL = 2
+export const RTN_UNREACHABLE = 7
+export const RTN_THROW = 9
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
 export const RT_SCOPE_HOST = 254
@@ -88,4 +103,9 @@ export const RTPROT_KERNEL = 2
 
 export const RTNLGRP_LINK = 1
 export const RTNLGRP_IPV4_IFADDR = 5
+export const RTNLGRP_IPV4_ROUTE = 7
+export const RTNLGRP_IPV4_RULE = 8
 export const RTNLGRP_IPV6_IFADDR = 9
+export const RTNLGRP_IPV6_ROUTE = 11
+export const RTNLGRP_IPV6_RULE = 19
+export const RTNLGRP_NEXTHOP = 32

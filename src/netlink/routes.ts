@@ -1,5 +1,6 @@
-import { type Cidr, formatCidr } from '../core/ip.ts'
-import { attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import { type Cidr, formatCidr, type Ip } from '../core/ip.ts'
+import { type Attribute, attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { NetlinkConnection } from './connection.ts'
 import {
   AF_INET,
@@ -7,7 +8,10 @@ import {
   NLM_F_CREATE,
   NLM_F_REPLACE,
   RTA_DST,
+  RTA_NH_ID,
   RTA_OIF,
+  RTA_PREFSRC,
+  RTA_PRIORITY,
   RTA_TABLE,
   RTM_DELROUTE,
   RTM_GETROUTE,
@@ -29,6 +33,12 @@ export interface Route {
   readonly type: number
   /** Index of the interface; undefined for routes without one (unreachable, ...) or with several. */
   readonly oif: number | undefined
+  /** Routes of one destination differ in it; the smallest wins. Absent is the kernel's own: 0, for IPv6 1024. */
+  readonly metric?: number
+  /** Id of a nexthop object, in place of an interface. */
+  readonly nexthop?: number
+  /** Source of what the node itself sends. */
+  readonly source?: Ip
 }
 
 /** Body of a request that adds or deletes the route. */
@@ -43,7 +53,21 @@ export function encodeRoute(route: Route): Uint8Array[] {
   const parts = [header, attributeU32(RTA_TABLE, route.table)]
   if (route.destination.bits > 0) parts.push(attribute(RTA_DST, route.destination.ip.bytes))
   if (route.oif !== undefined) parts.push(attributeU32(RTA_OIF, route.oif))
+  if (route.metric !== undefined) parts.push(attributeU32(RTA_PRIORITY, route.metric))
+  if (route.source !== undefined) parts.push(attribute(RTA_PREFSRC, route.source.bytes))
+  if (route.nexthop !== undefined) parts.push(attributeU32(RTA_NH_ID, route.nexthop))
   return parts
+}
+
+function optional(attributes: readonly Attribute[], family: 4 | 6): Pick<Route, 'metric' | 'nexthop' | 'source'> {
+  const metric = readU32(attributes, RTA_PRIORITY)
+  const nexthop = readU32(attributes, RTA_NH_ID)
+  const source = findAttribute(attributes, RTA_PREFSRC)
+  return {
+    ...(metric === undefined ? {} : { metric }),
+    ...(nexthop === undefined ? {} : { nexthop }),
+    ...(source?.length === (family === 4 ? 4 : 16) ? { source: { family, bytes: source.slice() } } : {}),
+  }
 }
 
 /** Undefined when the message is no IPv4 or IPv6 route or is malformed. */
@@ -64,24 +88,30 @@ export function decodeRoute(message: Message): Route | undefined {
     scope: body[6] ?? 0,
     type: body[7] ?? 0,
     oif: readU32(attributes, RTA_OIF),
+    ...optional(attributes, family),
   }
 }
 
-/** The routes of one table; a table that does not exist has none. */
-export function listRoutes(connection: NetlinkConnection, family: 4 | 6, table: number): Route[] {
+function listBody(family: 4 | 6, table: number): Uint8Array[] {
   const header = new Uint8Array(ROUTE_BYTES)
   header[0] = family === 4 ? AF_INET : AF_INET6
-  let messages: readonly Message[]
+  return [header, attributeU32(RTA_TABLE, table)]
+}
+
+const routesOf = (messages: readonly Message[], table: number): Route[] =>
+  messages
+    .filter((message) => message.type === RTM_NEWROUTE)
+    .map(decodeRoute)
+    .filter((route): route is Route => route?.table === table)
+
+/** The routes of one table; a table that does not exist has none. */
+export function listRoutes(connection: NetlinkConnection, family: 4 | 6, table: number): Route[] {
   try {
-    messages = connection.dump('list of routes', RTM_GETROUTE, [header, attributeU32(RTA_TABLE, table)])
+    return routesOf(connection.dump('list of routes', RTM_GETROUTE, listBody(family, table)), table)
   } catch (error) {
     if (isRefusal(error, 'ENOENT')) return []
     throw error
   }
-  return messages
-    .filter((message) => message.type === RTM_NEWROUTE)
-    .map(decodeRoute)
-    .filter((route): route is Route => route?.table === table)
 }
 
 const nameOf = (route: Route): string => `route ${formatCidr(route.destination)} in table ${route.table}`
@@ -99,5 +129,38 @@ export function deleteRoute(connection: NetlinkConnection, route: Route): boolea
   } catch (error) {
     if (isRefusal(error, 'ESRCH', 'ENOENT')) return false
     throw error
+  }
+}
+
+/** Routes by requests that run off the event loop. */
+export interface AsyncRoutes {
+  list(family: 4 | 6, table: number): Promise<Route[]>
+  /** Adds the route, or puts it in place of one with the same destination and metric. */
+  replace(route: Route): Promise<void>
+  /** False when there was none. */
+  delete(route: Route): Promise<boolean>
+}
+
+export function asyncRoutes(connection: AsyncNetlinkConnection): AsyncRoutes {
+  return {
+    async list(family, table) {
+      try {
+        return routesOf(await connection.dump('list of routes', RTM_GETROUTE, listBody(family, table)), table)
+      } catch (error) {
+        if (isRefusal(error, 'ENOENT')) return []
+        throw error
+      }
+    },
+    replace: (route) =>
+      connection.request(nameOf(route), RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, encodeRoute(route)),
+    async delete(route) {
+      try {
+        await connection.request(nameOf(route), RTM_DELROUTE, 0, encodeRoute(route))
+        return true
+      } catch (error) {
+        if (isRefusal(error, 'ESRCH', 'ENOENT')) return false
+        throw error
+      }
+    },
   }
 }

@@ -1,4 +1,13 @@
-import { attributeU32, attributeU8, parseAttributes, readU32, readU8 } from './attributes.ts'
+import {
+  attributeString,
+  attributeU32,
+  attributeU8,
+  parseAttributes,
+  readString,
+  readU32,
+  readU8,
+} from './attributes.ts'
+import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { NetlinkConnection } from './connection.ts'
 import {
   AF_INET,
@@ -7,6 +16,7 @@ import {
   FR_ACT_TO_TBL,
   FRA_FWMARK,
   FRA_FWMASK,
+  FRA_OIFNAME,
   FRA_PRIORITY,
   FRA_PROTOCOL,
   FRA_TABLE,
@@ -31,6 +41,10 @@ export interface MarkRule {
   readonly table: number
   /** RTPROT_* of who made it. */
   readonly protocol: number
+  /** For packets that do not match: "not fwmark ...". */
+  readonly inverted?: boolean
+  /** Only for what leaves by sockets bound to this interface. */
+  readonly oifName?: string
 }
 
 /** A rule as the kernel lists it. */
@@ -38,7 +52,7 @@ export interface Rule extends MarkRule {
   /** FR_ACT_*: 1 is "lookup table". */
   readonly action: number
   readonly inverted: boolean
-  /** Selectors this reader does not show (addresses, interfaces, ports, ...): the rule is not a plain mark rule. */
+  /** Selectors other than the mark (addresses, interfaces, ports, ...): the rule is not a plain mark rule. */
   readonly narrowed: boolean
 }
 
@@ -50,11 +64,12 @@ export function encodeRule(rule: MarkRule): Uint8Array[] {
   header[0] = familyNumber(rule.family)
   header[4] = rule.table < 256 ? rule.table : 0
   header[7] = FR_ACT_TO_TBL
+  if (rule.inverted === true) new DataView(header.buffer).setUint32(8, FIB_RULE_INVERT, true)
   return [
     header,
     attributeU32(FRA_PRIORITY, rule.priority),
-    attributeU32(FRA_FWMARK, rule.mark),
-    attributeU32(FRA_FWMASK, rule.mask),
+    ...(rule.oifName === undefined ? [] : [attributeString(FRA_OIFNAME, rule.oifName)]),
+    ...(rule.mask === 0 ? [] : [attributeU32(FRA_FWMARK, rule.mark), attributeU32(FRA_FWMASK, rule.mask)]),
     attributeU32(FRA_TABLE, rule.table),
     attributeU8(FRA_PROTOCOL, rule.protocol),
   ]
@@ -72,6 +87,7 @@ export function decodeRule(message: Message): Rule | undefined {
   if (attributes === undefined || family === undefined) return undefined
   const flags = new DataView(body.buffer, body.byteOffset, body.byteLength).getUint32(8, true)
   const mark = readU32(attributes, FRA_FWMARK) ?? 0
+  const oifName = readString(attributes, FRA_OIFNAME)
   return {
     family,
     priority: readU32(attributes, FRA_PRIORITY) ?? 0,
@@ -80,19 +96,26 @@ export function decodeRule(message: Message): Rule | undefined {
     table: readU32(attributes, FRA_TABLE) ?? body[4] ?? 0,
     protocol: readU8(attributes, FRA_PROTOCOL) ?? 0,
     action: body[7] ?? 0,
+    ...(oifName === undefined ? {} : { oifName }),
     inverted: (flags & FIB_RULE_INVERT) !== 0,
     narrowed: body[1] !== 0 || body[2] !== 0 || body[3] !== 0 || attributes.some((one) => !PLAIN.has(one.type)),
   }
 }
 
-export function listRules(connection: NetlinkConnection, family: 4 | 6): Rule[] {
+function listBody(family: 4 | 6): Uint8Array[] {
   const header = new Uint8Array(RULE_BYTES)
   header[0] = familyNumber(family)
-  return connection
-    .dump('list of routing rules', RTM_GETRULE, [header])
+  return [header]
+}
+
+const rulesOf = (messages: readonly Message[]): Rule[] =>
+  messages
     .filter((message) => message.type === RTM_NEWRULE)
     .map(decodeRule)
     .filter((rule): rule is Rule => rule !== undefined)
+
+export function listRules(connection: NetlinkConnection, family: 4 | 6): Rule[] {
+  return rulesOf(connection.dump('list of routing rules', RTM_GETRULE, listBody(family)))
 }
 
 const nameOf = (rule: MarkRule): string =>
@@ -117,5 +140,31 @@ export function deleteRule(connection: NetlinkConnection, rule: MarkRule): boole
   } catch (error) {
     if (isRefusal(error, 'ENOENT', 'ESRCH')) return false
     throw error
+  }
+}
+
+/** Rules by requests that run off the event loop. */
+export interface AsyncRules {
+  list(family: 4 | 6): Promise<Rule[]>
+  /** False when an equal rule stood already. */
+  add(rule: MarkRule): Promise<boolean>
+  /** False when there was none. */
+  delete(rule: MarkRule): Promise<boolean>
+}
+
+export function asyncRules(connection: AsyncNetlinkConnection): AsyncRules {
+  const attempt = async (rule: MarkRule, type: number, flags: number, ...absent: string[]): Promise<boolean> => {
+    try {
+      await connection.request(nameOf(rule), type, flags, encodeRule(rule))
+      return true
+    } catch (error) {
+      if (isRefusal(error, ...absent)) return false
+      throw error
+    }
+  }
+  return {
+    list: async (family) => rulesOf(await connection.dump('list of routing rules', RTM_GETRULE, listBody(family))),
+    add: (rule) => attempt(rule, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, 'EEXIST'),
+    delete: (rule) => attempt(rule, RTM_DELRULE, 0, 'ENOENT', 'ESRCH'),
   }
 }

@@ -1,0 +1,77 @@
+import { attributeU32, parseAttributes, readU32 } from './attributes.ts'
+import type { AsyncNetlinkConnection } from './async-connection.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  NHA_ID,
+  NHA_OIF,
+  NLM_F_CREATE,
+  NLM_F_REPLACE,
+  RTM_DELNEXTHOP,
+  RTM_GETNEXTHOP,
+  RTM_NEWNEXTHOP,
+} from './constants.ts'
+import { isRefusal } from './errors.ts'
+import type { Message } from './message.ts'
+
+/** struct nhmsg: u8 family, u8 scope, u8 protocol, u8 reserved, u32 flags. */
+const NEXTHOP_BYTES = 8
+
+/**
+ * An object that routes of one family point to (kernel 5.3): to replace it moves all of them at once. It must have an
+ * interface that is up, and is gone, with its routes, when that goes down.
+ */
+export interface Nexthop {
+  readonly id: number
+  readonly family: 4 | 6
+  /** Index of the interface. */
+  readonly oif: number
+  /** RTPROT_*. */
+  readonly protocol: number
+}
+
+/** Body of a request that adds or replaces the object. */
+export function encodeNexthop(nexthop: Nexthop): Uint8Array[] {
+  const header = new Uint8Array(NEXTHOP_BYTES)
+  header[0] = nexthop.family === 4 ? AF_INET : AF_INET6
+  header[2] = nexthop.protocol
+  return [header, attributeU32(NHA_ID, nexthop.id), attributeU32(NHA_OIF, nexthop.oif)]
+}
+
+/** Undefined when the message is no object with one interface (a group, a blackhole) or is malformed. */
+export function decodeNexthop(message: Message): Nexthop | undefined {
+  const body = message.body
+  if (body.length < NEXTHOP_BYTES) return undefined
+  const attributes = parseAttributes(body, NEXTHOP_BYTES)
+  const family = body[0] === AF_INET ? 4 : body[0] === AF_INET6 ? 6 : undefined
+  if (attributes === undefined || family === undefined) return undefined
+  const id = readU32(attributes, NHA_ID)
+  const oif = readU32(attributes, NHA_OIF)
+  return id === undefined || oif === undefined ? undefined : { id, family, oif, protocol: body[2] ?? 0 }
+}
+
+/** Every object with one interface. */
+export async function listNexthops(connection: AsyncNetlinkConnection): Promise<Nexthop[]> {
+  const messages = await connection.dump('list of nexthops', RTM_GETNEXTHOP, [new Uint8Array(NEXTHOP_BYTES)])
+  return messages
+    .filter((message) => message.type === RTM_NEWNEXTHOP)
+    .map(decodeNexthop)
+    .filter((one): one is Nexthop => one !== undefined)
+}
+
+export function replaceNexthop(connection: AsyncNetlinkConnection, nexthop: Nexthop): Promise<void> {
+  const what = `nexthop ${nexthop.id} to interface ${nexthop.oif}`
+  return connection.request(what, RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_REPLACE, encodeNexthop(nexthop))
+}
+
+/** False when there was none. Its routes go with it. */
+export async function deleteNexthop(connection: AsyncNetlinkConnection, id: number): Promise<boolean> {
+  try {
+    const body = [new Uint8Array(NEXTHOP_BYTES), attributeU32(NHA_ID, id)]
+    await connection.request(`nexthop ${id}`, RTM_DELNEXTHOP, 0, body)
+    return true
+  } catch (error) {
+    if (isRefusal(error, 'ENOENT')) return false
+    throw error
+  }
+}
