@@ -82,11 +82,14 @@ export const configSchema = section('', {
     searchDomains: list('Search domains of the pods; used by `denyResponse: auto`.', 'name', {
       default: ['svc.cluster.local', 'cluster.local'],
     }),
-    upstreamTimeout: duration('How long to wait for the server before SERVFAIL.', {
-      default: '5000ms',
-      minimum: '10ms',
-      maximum: '1m',
-    }),
+    upstreamTimeout: duration(
+      'How long to wait for the server before SERVFAIL. Below the 5 s after which glibc and musl give a server up.',
+      {
+        default: '4500ms',
+        minimum: '10ms',
+        maximum: '1m',
+      },
+    ),
     receiveBuffer: size(
       'Receive buffer of each UDP listener (SO_RCVBUF); holds what arrives while a worker starts again.',
       { default: '4MiB', minimum: '64KiB', maximum: '1GiB' },

@@ -39,7 +39,7 @@ test('the least configuration gets every default', () => {
       workers: 1,
       denyResponse: 'auto',
       searchDomains: ['svc.cluster.local', 'cluster.local'],
-      upstreamTimeout: 5000,
+      upstreamTimeout: 4500,
       receiveBuffer: 4 * 1024 * 1024,
       maxInFlight: 8192,
       maxPending: 512,

@@ -65,7 +65,7 @@ describe('an address whose time is over', () => {
       const address = answer.records.at(-1)?.data ?? ''
       expect(await open(address)).toBe(1)
       seen.push(address)
-      await sleep(2200)
+      await sleep(3200)
     }
     expect(new Set(seen).size).toBe(3)
     await timeIsOver(0)
