@@ -61,12 +61,15 @@ export async function runGuest(kernel: Kernel, parts: readonly string[], options
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
+  // A guest must not outlive who started it.
+  const kill = (): boolean => child.kill('SIGKILL')
+  process.once('exit', kill)
   let broken: string | undefined = 'the guest stopped before its end'
   let bootSeconds = NaN
   const results: TestResult[] = []
   const timer = setTimeout(() => {
     broken = `not over after ${options.timeoutSeconds} s`
-    child.kill('SIGKILL')
+    kill()
   }, options.timeoutSeconds * 1000)
   const exited = new Promise<void>((resolve, reject) => {
     child.once('exit', () => resolve())
@@ -82,6 +85,7 @@ export async function runGuest(kernel: Kernel, parts: readonly string[], options
   }
   await exited
   clearTimeout(timer)
+  process.off('exit', kill)
   await rm(initrd)
   if (Number.isNaN(bootSeconds)) broken ??= 'the guest never said that it runs'
   const seconds = (performance.now() - started) / 1000

@@ -12,6 +12,7 @@ const verbose = process.env['VM_VERBOSE'] === '1'
 const filter = process.env['TESTS'] ?? ''
 const parts = [prepareBase(), prepareCheckout()]
 const runs: GuestRun[] = []
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 for (const line of lines) {
   const kernel = prepareKernel(line)
