@@ -20,6 +20,9 @@ beforeAll(() => {
 })
 afterAll(async () => {
   await (peer as Peer | undefined)?.end()
+  // What a failed test left: the program of a device ends with its interface, not with its namespace.
+  for (const [, name] of run(...inside(NAMESPACE, 'ip', '-o', 'link')).matchAll(/^\d+: (sk\w+)/gm))
+    run(...inside(NAMESPACE, 'ip', 'link', 'delete', name ?? ''))
   run('ip', 'netns', 'delete', NAMESPACE)
 })
 
