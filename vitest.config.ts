@@ -7,7 +7,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            'test/{core,files,threads,config,policy,dns,fqdn,identity,bpf,datapath,netlink,wg,http,metrics,cli,native,wg,property,fuzz,repo}/**/*.test.ts',
+            'test/{agent,core,files,threads,config,policy,dns,fqdn,identity,bpf,datapath,netlink,wg,http,metrics,cli,native,property,fuzz,repo}/**/*.test.ts',
           ],
           testTimeout: 20_000,
         },
