@@ -25,6 +25,7 @@ const { values: options } = parseArgs({
     out: { type: 'string' },
   },
 })
+const CHECKOUT = `file://${join(import.meta.dirname, '..')}/`
 const scratch = join(import.meta.dirname, '../build/bench')
 const sizes = options.smoke ? SMOKE : FULL
 const out = options.out ?? (options.smoke ? join(scratch, 'smoke') : RESULTS)
@@ -80,7 +81,8 @@ async function play(scenario: (typeof SCENARIOS)[number], context: Context): Pro
     const result = await scenario.run(context)
     const rows = 'rows' in result ? result.rows : result
     writeRows(out, scenario.name, rows)
-    if ('text' in result) writeFileSync(join(out, `${scenario.name}.txt`), result.text)
+    // Symbols of JavaScript bear the path of the checkout.
+    if ('text' in result) writeFileSync(join(out, `${scenario.name}.txt`), result.text.replaceAll(CHECKOUT, ''))
     return true
   } catch (error) {
     progress.scenario(
