@@ -1,4 +1,4 @@
-import { everProven, reachable, type Pair } from './pair.ts'
+import { alive, drainOf, everProven, fresh, type Pair } from './pair.ts'
 import type { Awaited, Census } from './rotation.ts'
 import { otherSlot, type Slot } from './slots.ts'
 
@@ -20,16 +20,23 @@ class Names implements Awaited {
  * `drainingSince`: when our messages began to tell of the drain, monotonic ms.
  */
 export function takeCensus(peers: Iterable<Pair>, slot: Slot, drainingSince: number, now: number): Census {
-  const census = { unproven: new Names(), onSlot: new Names(), unheard: new Names(), unsettled: new Names() }
+  const census = {
+    unproven: new Names(),
+    onSlot: new Names(),
+    contended: new Names(),
+    unheard: new Names(),
+    unsettled: new Names(),
+  }
   const other = otherSlot(slot)
   for (const pair of peers) {
     if (!pair.twoSlots) continue
     if (!pair.excused && !everProven(pair, other)) census.unproven.add(pair.name)
-    // A peer that cannot be reached sends nothing, and finds the other slot's keys valid when it is back.
-    if (!reachable(pair, now)) continue
-    if (pair.egress === slot) census.onSlot.add(pair.name)
+    // A peer without a session sends nothing, and finds the other slot's keys valid when it is back.
+    if (!alive(pair, now)) continue
+    if (pair.egress === slot || !fresh(pair, other, now)) census.onSlot.add(pair.name)
     if (!everProven(pair, slot)) census.unsettled.add(pair.name)
     const { announced } = pair
+    if (drainOf(pair, now)?.slot === other || (pair.probes && announced === undefined)) census.contended.add(pair.name)
     if (pair.probes && (announced === undefined || announced.ack <= drainingSince || announced.egress === slot)) {
       census.unheard.add(pair.name)
     }

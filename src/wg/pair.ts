@@ -93,25 +93,37 @@ export function slotState(pair: Pair, slot: Slot, now: number): SlotState {
 }
 
 export const usable = (pair: Pair, slot: Slot, now: number): boolean => slotState(pair, slot, now) === 'proven'
-export const reachable = (pair: Pair, now: number): boolean => SLOTS.some((slot) => usable(pair, slot, now))
+
+/**
+ * The peer's kernel keeps up a session with us. Its agent may be dead: then probes are lost, and still it sends, through the
+ * slot it last chose.
+ */
+export const alive = (pair: Pair, now: number): boolean =>
+  SLOTS.some((slot) => everProven(pair, slot) && now - pair.tunnels[slot].freshAt <= HANDSHAKE_DEAD_MS)
 
 /** The drain of the peer: its own word when it is fresh, because it comes through the data plane; else its record. */
 export const drainOf = (pair: Pair, now: number): Drain | null =>
   pair.announced !== undefined && now - pair.announcedAt <= ANNOUNCEMENT_FRESH_MS ? pair.announced.drain : pair.drain
 
+/** The handshake of the slot is young enough for the session to last. */
+export const fresh = (pair: Pair, slot: Slot, now: number): boolean =>
+  everProven(pair, slot) && now - pair.tunnels[slot].freshAt <= HANDSHAKE_STALE_MS
+
 /**
- * The slot to send through. A slot that works and is not drained, the current one first; else one that works; else one that
- * worked with the present keys, so that a peer that comes back is met where its keys still fit; else no change. Never clear text.
+ * The slot to send through, the current one first among equals, and one that nobody drains before one that is drained: one that
+ * works; else one whose handshake is young (probes are lost on both when only the peer's agent is dead, and then the age of the
+ * handshake tells which slot still has keys); else one that worked with the present keys, when the current one did too,
+ * so that a peer that comes back is met where its keys may still fit; else no change. Never clear text.
  */
 export function chooseEgress(pair: Pair, self: Drainer, now: number): Slot {
   const { egress } = pair
   if (!pair.twoSlots) return 0
   const banned = bannedSlot(self, { uid: pair.uid, drain: drainOf(pair, now) })
-  const order = [egress, otherSlot(egress)]
+  const order = [egress, otherSlot(egress)].sort((a, b) => Number(a === banned) - Number(b === banned))
   return (
-    order.find((slot) => usable(pair, slot, now) && slot !== banned) ??
     order.find((slot) => usable(pair, slot, now)) ??
-    order.find((slot) => everProven(pair, slot) && slot !== banned) ??
+    order.find((slot) => fresh(pair, slot, now)) ??
+    (everProven(pair, egress) ? order.find((slot) => everProven(pair, slot)) : undefined) ??
     egress
   )
 }

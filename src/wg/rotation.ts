@@ -5,11 +5,16 @@ import { otherSlot, type DrainReason, type Slot } from './slots.ts'
 export interface Census {
   /** Peers that exist and have not proven the other slot. */
   readonly unproven: Awaited
-  /** Peers that we still send to through the slot, and can reach. */
+  /** Peers with a session that we still send to through the slot, or that the other slot has no young handshake with. */
   readonly onSlot: Awaited
-  /** Reachable peers that have not told us in the tunnel that they know of the drain and send through the other slot. */
+  /**
+   * Peers with a session that drain the other slot, or have said nothing since we started. Who knows of such a drain does not
+   * begin one: so a peer that answered that it left a slot stays away from it until the key is changed.
+   */
+  readonly contended: Awaited
+  /** Peers with a session that have not told us in the tunnel that they know of the drain and send through the other slot. */
   readonly unheard: Awaited
-  /** Reachable peers that have not proven the slot. */
+  /** Peers with a session that have not proven the slot. */
   readonly unsettled: Awaited
 }
 
@@ -61,7 +66,9 @@ export function advance(rotation: Rotation, facts: RotationFacts, config: Machin
     case 'rekeying':
       return undefined
     case 'waiting':
-      return census.unproven.count === 0 || overrides(rotation.reason, facts, config) ? 'drain' : undefined
+      return census.unproven.count + census.contended.count === 0 || overrides(rotation.reason, facts, config)
+        ? 'drain'
+        : undefined
     case 'draining': {
       const waited = now - rotation.since
       if (rotation.reason === 'Repair') {
