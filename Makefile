@@ -22,7 +22,7 @@ setup: $(SETUP) ## install what is missing: Debian packages, Node 24 and the npm
 
 $(STAMPS)/apt: tools/apt-packages.txt tools/setup-apt.sh
 	@mkdir -p $(@D)
-	@tools/setup-apt.sh build test
+	@tools/setup-apt.sh build test bench
 	@touch $@
 
 # npm runs on the Node that is outside: the one inside is what it replaces.
