@@ -28,6 +28,17 @@ policy:
   paths: [/etc/sekisho/policies]
 \`\`\`
 
+The least for a node that only keeps the seal, without the gate:
+
+\`\`\`yaml config
+datapath:
+  mode: off
+wireguard:
+  mode: manage
+  prefixes: [10.1.1.0/24, 'fd10:1::/64']
+  directory: { path: /srv/sekisho-keys }
+\`\`\`
+
 ${Object.entries(root.properties)
   .map(([key, node]) => (isSection(node) ? section(key, node) : ''))
   .join('\n')}`
@@ -56,7 +67,7 @@ function row(path: string, leaf: Leaf): string {
 function preset(leaf: Leaf): string {
   if (leaf.default === undefined) return '**required**'
   if (Array.isArray(leaf.default)) return leaf.default.length === 0 ? 'none' : `\`[${leaf.default.join(', ')}]\``
-  return leaf.default === '' ? 'empty' : `\`${amount(leaf, leaf.default as string | number)}\``
+  return leaf.default === '' ? 'empty' : `\`${amount(leaf, leaf.default as string | number | boolean)}\``
 }
 
 function values(leaf: Leaf): string {
@@ -65,12 +76,15 @@ function values(leaf: Leaf): string {
     const but = leaf.except === undefined ? '' : `, not ${leaf.except.join(', ')}`
     return `${amount(leaf, leaf.minimum)} to ${amount(leaf, leaf.maximum)}${but}`
   }
-  if (leaf.kind === 'list') return `list of ${leaf.itemKind === 'address' ? 'addresses' : `${leaf.itemKind}s`}`
+  if (leaf.kind === 'toggle') return '`true`, `false`'
+  if (leaf.kind === 'list') {
+    return `list of ${{ address: 'addresses', prefix: 'prefixes' }[leaf.itemKind as string] ?? `${leaf.itemKind}s`}`
+  }
   return leaf.pattern === undefined ? leaf.kind : `\`${leaf.pattern}\``
 }
 
-function amount(leaf: Leaf, value: string | number): string {
-  if (typeof value === 'string') return value
+function amount(leaf: Leaf, value: string | number | boolean): string {
+  if (typeof value !== 'number') return String(value)
   if (leaf.kind === 'duration') return formatDuration(value)
   return leaf.kind === 'size' ? formatSize(value) : String(value)
 }

@@ -2,7 +2,20 @@ import Type from 'typebox'
 import { parseDuration, parseSize } from './units.ts'
 
 /** How a text of the configuration is read; `kind` in a schema leaf. */
-export type Kind = 'text' | 'path' | 'address' | 'name' | 'count' | 'duration' | 'size' | 'choice' | 'list'
+export type Kind =
+  | 'text'
+  | 'path'
+  | 'address'
+  | 'prefix'
+  | 'flow'
+  | 'device'
+  | 'name'
+  | 'count'
+  | 'duration'
+  | 'size'
+  | 'choice'
+  | 'toggle'
+  | 'list'
 
 /** A leaf of the schema as the loader and the documentation see it. Numbers are in base units (ms, octets). */
 export interface Leaf {
@@ -15,7 +28,6 @@ export interface Leaf {
   readonly pattern?: string
   readonly enum?: readonly string[]
   readonly itemKind?: Kind
-  readonly minItems?: number
 }
 
 export interface Section {
@@ -45,6 +57,9 @@ export const choice = <V extends string[]>(
   preset: V[number],
 ): Type.TEnum<V> => Type.Enum<V>(values, { kind: 'choice', description, default: preset })
 
+export const toggle = (description: string, preset: boolean): Type.TBoolean =>
+  Type.Boolean({ kind: 'toggle', description, default: preset })
+
 interface Range {
   readonly default: string
   readonly minimum: string
@@ -59,8 +74,8 @@ export const size = (description: string, range: Range): Type.TInteger =>
 
 export const list = (
   description: string,
-  itemKind: 'path' | 'address' | 'name',
-  options: { default?: string[]; minItems?: number } = {},
+  itemKind: 'path' | 'address' | 'name' | 'prefix' | 'flow' | 'device',
+  options: { default?: string[] } = {},
 ): Type.TArray<Type.TString> => Type.Array(Type.String(), { kind: 'list', itemKind, description, ...options })
 
 function inBaseUnits(

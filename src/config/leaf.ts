@@ -1,7 +1,8 @@
 import { formatFqdn, tryParseFqdn } from '../core/fqdn.ts'
-import { formatIp, tryParseIp } from '../core/ip.ts'
+import { formatCidr, formatIp, tryParseCidr, tryParseIp } from '../core/ip.ts'
 import { err, ok, type ErrorCode, type Result } from '../core/errors.ts'
 import { suggest } from '../core/suggest.ts'
+import { formatFlow, parseFlow } from './flow.ts'
 import type { Kind, Leaf } from './kinds.ts'
 import { DURATION_FORM, formatDuration, formatSize, parseDuration, parseSize, SIZE_FORM } from './units.ts'
 
@@ -14,7 +15,7 @@ export interface LeafFault {
 type Reading<T> = Result<T, LeafFault>
 
 /** Reads one scalar: of the file as YAML typed it, of the environment as text. */
-export function readScalar(leaf: Leaf, raw: unknown, kind: Kind = leaf.kind): Reading<string | number> {
+export function readScalar(leaf: Leaf, raw: unknown, kind: Kind = leaf.kind): Reading<string | number | boolean> {
   switch (kind) {
     case 'count':
       return readCount(leaf, raw)
@@ -26,6 +27,14 @@ export function readScalar(leaf: Leaf, raw: unknown, kind: Kind = leaf.kind): Re
       return readChoice(leaf, raw)
     case 'address':
       return readAddress(raw)
+    case 'prefix':
+      return readPrefix(raw)
+    case 'flow':
+      return readFlow(raw)
+    case 'device':
+      return readDevice(raw)
+    case 'toggle':
+      return readToggle(raw)
     case 'name':
       return readName(raw)
     case 'path':
@@ -89,6 +98,33 @@ function readChoice(leaf: Leaf, raw: unknown): Reading<string> {
 function readAddress(raw: unknown): Reading<string> {
   const ip = typeof raw === 'string' ? tryParseIp(raw) : undefined
   return ip === undefined ? fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not an IP address`) : ok(formatIp(ip))
+}
+
+function readPrefix(raw: unknown): Reading<string> {
+  const cidr = typeof raw === 'string' ? tryParseCidr(raw) : undefined
+  if (cidr !== undefined) return ok(formatCidr(cidr))
+  const wider = typeof raw === 'string' ? tryParseCidr(raw, { mask: true }) : undefined
+  const hint = wider === undefined ? undefined : `did you mean ${formatCidr(wider)}?`
+  return fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not an IP prefix`, hint)
+}
+
+function readFlow(raw: unknown): Reading<string> {
+  const flow = typeof raw === 'string' ? parseFlow(raw) : undefined
+  return flow === undefined
+    ? fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is no flow`, 'write 192.0.2.1/32, or 192.0.2.1/32 tcp/6443')
+    : ok(formatFlow(flow))
+}
+
+/** What the kernel takes as the name of an interface (dev_valid_name). */
+function readDevice(raw: unknown): Reading<string> {
+  return typeof raw === 'string' && /^[^/:\s\0]{1,15}$/.test(raw) && raw !== '.' && raw !== '..'
+    ? ok(raw)
+    : fault('SEKISHO_CONFIG_VALUE', `${show(raw)} is not a name of an interface`)
+}
+
+function readToggle(raw: unknown): Reading<boolean> {
+  const value = raw === 'true' ? true : raw === 'false' ? false : raw
+  return typeof value === 'boolean' ? ok(value) : fault('SEKISHO_CONFIG_TYPE', `${show(raw)} is not true or false`)
 }
 
 /** A name of hosts, lower case, without the final dot, which users write either way. */

@@ -5,7 +5,7 @@ import { strayVariables, variableOf } from './environment.ts'
 import { isSection, type Leaf, type Section } from './kinds.ts'
 import { readScalar, show, type LeafFault } from './leaf.ts'
 import type { ConfigProblem, Origin } from './problem.ts'
-import { checkTogether } from './together.ts'
+import { checkNeeded, checkTogether } from './together.ts'
 import { configSchema, type Config } from './schema.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -31,6 +31,7 @@ export function loadConfig(text: string | undefined, env: Environment): Result<C
   problems.push(...strayVariables(schema, env))
   // The walk fills every key of the schema or adds a problem.
   const config = value as Config
+  if (!broken) problems.push(...checkNeeded(config))
   if (problems.length === 0) problems.push(...checkTogether(config))
   return problems.length > 0 ? err(problems.sort(byPlace)) : ok(config)
 }
@@ -94,7 +95,7 @@ function readLeaf(leaf: Leaf, walk: Walk, given: Entry | undefined, path: string
 }
 
 function readValue(leaf: Leaf, walk: Walk, value: Value, path: string): unknown {
-  if (leaf.kind === 'list' && value.kind === 'list') return readList(leaf, walk, value.items, path, value.at)
+  if (leaf.kind === 'list' && value.kind === 'list') return readList(leaf, walk, value.items, path)
   if (value.kind === 'scalar') return readOne(leaf, walk, value.value, path, value.at)
   const wanted = leaf.kind === 'list' ? 'list' : 'single value'
   walk.problems.push({ code: 'SEKISHO_CONFIG_TYPE', path, origin: value.at, message: `a ${wanted} is wanted here` })
@@ -110,13 +111,12 @@ function readText(leaf: Leaf, walk: Walk, text: string, path: string, origin: Or
     walk,
     values.map((value) => ({ value, origin })),
     path,
-    origin,
   )
 }
 
-function readList(leaf: Leaf, walk: Walk, items: readonly Value[], path: string, at: Origin): unknown {
+function readList(leaf: Leaf, walk: Walk, items: readonly Value[], path: string): unknown {
   const scalars = items.map((item) => ({ value: item.kind === 'scalar' ? item.value : [], origin: item.at }))
-  return readItems(leaf, walk, scalars, path, at)
+  return readItems(leaf, walk, scalars, path)
 }
 
 function readItems(
@@ -124,7 +124,6 @@ function readItems(
   walk: Walk,
   items: readonly { readonly value: unknown; readonly origin: Origin }[],
   path: string,
-  at: Origin,
 ): readonly unknown[] {
   const out: unknown[] = []
   items.forEach(({ value, origin }, i) => {
@@ -140,10 +139,6 @@ function readItems(
     }
     out.push(item)
   })
-  const least = leaf.minItems ?? 0
-  if (items.length < least) {
-    walk.problems.push({ code: 'SEKISHO_CONFIG_RANGE', path, origin: at, message: `at least ${least} must be given` })
-  }
   return Object.freeze(out)
 }
 

@@ -1,9 +1,10 @@
 import Type from 'typebox'
 import { choice, count, duration, list, section, size, text } from './kinds.ts'
+import { wireguardSchema } from './wireguard.ts'
 
 /**
  * Every setting: its kind, range, default and what it is for. The type, the checks and docs/configuration.md all
- * come from here. A setting without a default must be given.
+ * come from here. A setting without a default must be given; what is needed by some modes only is in `together.ts`.
  */
 export const configSchema = section('', {
   node: section('The node the agent runs on.', {
@@ -11,18 +12,29 @@ export const configSchema = section('', {
       default: '',
       pattern: '^[-a-z0-9.]{0,253}$',
     }),
+    uid: text(
+      'What tells this node from another of the same name, also one made again. Empty: worked out of /etc/machine-id and the name; without that file, of the boot.',
+      { default: '', pattern: '^[A-Za-z0-9-]{0,64}$' },
+    ),
     addresses: list('Addresses of the node (identity 1, host). Empty: every address the node has.', 'address', {
       default: [],
     }),
   }),
   datapath: section('The kernel side: programs on the pods’ interfaces, pinned maps, routing rules.', {
-    mode: choice('Who enforces. `standalone`: the tc programs of Sekisho.', ['standalone'], 'standalone'),
+    mode: choice(
+      'Who enforces. `standalone`: the tc programs of Sekisho. `off`: nobody; there is no gate, only the seal runs.',
+      ['standalone', 'off'],
+      'standalone',
+    ),
     bpffs: text('Where bpffs is or will be mounted.', { default: '/sys/fs/bpf', kind: 'path' }),
     directory: text('Folder of the pins under `bpffs`. Two agents on one machine need two.', {
       default: 'sekisho',
       pattern: '^[a-zA-Z0-9_-]{1,64}$',
     }),
-    endpoints: text('File that lists the endpoints: name, namespace, labels, addresses, interface.', { kind: 'path' }),
+    endpoints: text(
+      'File that lists the endpoints: name, namespace, labels, addresses, interface. Needed unless `mode` is `off`.',
+      { default: '', kind: 'path' },
+    ),
     routeTable: count('Routing table that delivers redirected packets locally.', {
       default: 2004,
       minimum: 1,
@@ -57,9 +69,9 @@ export const configSchema = section('', {
   }),
   policy: section('Which policies are in force.', {
     paths: list(
-      'Policy files, and folders of which every .yaml, .yml and .json file is read. Watched for changes.',
+      'Policy files, and folders of which every .yaml, .yml and .json file is read. Watched for changes. Needed unless `datapath.mode` is `off`.',
       'path',
-      { minItems: 1 },
+      { default: [] },
     ),
     doubleStar: choice(
       'What `**.` at the start of a pattern stands for: `labels`, one or more labels (Cilium 1.19 and later); `label`, the same as `*.` (1.18 and before).',
@@ -150,6 +162,7 @@ export const configSchema = section('', {
       maximum: '10m',
     }),
   }),
+  wireguard: wireguardSchema,
   state: section('What a restarted agent reads.', {
     dir: text('Folder of snapshot and journal. On a tmpfs: they are of no use after a reboot.', {
       default: '/run/sekisho',
