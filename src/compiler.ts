@@ -6,6 +6,10 @@ import { learningProblems } from './policy/lint.ts'
 import type { Problem } from './policy/problem.ts'
 import type { Policy } from './policy/rules.ts'
 import { openSnapshot } from './policy/snapshot.ts'
+import { trimHeap } from './threads/trim-heap.ts'
+
+/** Without work for so long, the thread gives back what its parses left behind, ms. */
+const REST_MS = 2000
 
 interface Parsed {
   readonly text: string
@@ -89,8 +93,11 @@ class Compiler {
 const port = parentPort
 if (port !== null && import.meta.main) {
   const compiler = new Compiler()
+  let rest: NodeJS.Timeout | undefined
   port.on('message', (request: CompileRequest) => {
+    clearTimeout(rest)
     port.postMessage(compiler.compile(request))
+    rest = setTimeout(trimHeap, REST_MS).unref()
   })
 }
 

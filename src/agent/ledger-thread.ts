@@ -139,6 +139,7 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
 
   const thread: Thread = superviseThread({
     name: 'ledger',
+    youngMiB: 24,
     entry,
     log,
     data() {

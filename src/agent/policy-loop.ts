@@ -14,9 +14,12 @@ import type { CompileReply, CompileRequest, SourceFile } from '../policy/compile
 import type { PolicyMetrics } from '../policy/metrics.ts'
 import { openSnapshot } from '../policy/snapshot.ts'
 import { superviseThread, type Thread } from '../threads/supervisor.ts'
+import { trimHeap } from '../threads/trim-heap.ts'
 
 /** The texts in force, so that a restart beside a broken file still has the last good one. */
 const LAST_GOOD = 'policy.json'
+/** Without a change for so long, the thread gives back what the last one left behind, ms. */
+const REST_MS = 5000
 
 /** What is wrong with a policy or endpoints file, as operators see it. */
 export interface FileProblem {
@@ -77,10 +80,12 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   let stopped = false
   let told = ''
   let inForceNow = ''
+  let rest: NodeJS.Timeout | undefined
   let waiting: { readonly request: CompileRequest; readonly resolve: (reply: CompileReply) => void } | undefined
 
   const thread = superviseThread({
     name: 'compiler',
+    youngMiB: 48,
     entry: deps.compilerEntry,
     log,
     data: () => ({ workerData: null }),
@@ -199,6 +204,8 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     log.info({ generation: next, rules: reply.rules, endpoints: inForce.length }, 'policy is in force')
     inForceNow = now
     keepLastGood(reply)
+    clearTimeout(rest)
+    rest = setTimeout(trimHeap, REST_MS).unref()
   }
 
   async function applyEndpoints(endpoints: readonly DatapathEndpoint[]): Promise<void> {
@@ -270,6 +277,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     },
     async stop() {
       stopped = true
+      clearTimeout(rest)
       await watcher.stop()
       await thread.stop()
     },

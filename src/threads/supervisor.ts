@@ -25,6 +25,11 @@ export interface ThreadOptions {
   /** How long a thread may take to end by itself, ms; 0 ends it at once. */
   readonly stopMs?: number
   readonly execArgv?: readonly string[]
+  /**
+   * Room for new objects, MiB. A thread whose garbage is short-lived needs little; with V8's default it would keep some
+   * 100 MiB of it for ever.
+   */
+  readonly youngMiB?: number
 }
 
 /** First pause before a dead thread is started again, ms; doubles to the last, and starts over after a quiet minute. */
@@ -57,6 +62,7 @@ export function superviseThread(options: ThreadOptions): Thread {
       workerData,
       ...(transfer === undefined ? {} : { transferList: [...transfer] }),
       ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
+      ...(options.youngMiB === undefined ? {} : { resourceLimits: { maxYoungGenerationSizeMb: options.youngMiB } }),
     })
     worker = started
     let reason = 'exit'
