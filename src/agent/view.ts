@@ -25,6 +25,8 @@ export interface ViewDeps {
   readonly policy: PolicyLoop
   /** Parts that have been started. */
   readonly up: ReadonlySet<string>
+  /** Encryption between nodes, where it is on. */
+  readonly wg?: AgentView['wg']
 }
 
 export interface LiveView extends AgentView {
@@ -174,6 +176,7 @@ export function createView(deps: ViewDeps): LiveView {
         })),
       }
     },
+    wg: () => deps.wg?.(),
     policy() {
       const { generation, appliedAt, rules, files, problems } = policy.state
       return {

@@ -25,9 +25,12 @@ export const ERRORS = {
   // http
   SEKISHO_HTTP_LISTEN: 'the HTTP server cannot listen on its address',
   SEKISHO_HTTP_NOT_FOUND: 'there is nothing at this address',
-  SEKISHO_HTTP_METHOD: 'the method is not allowed; the API only answers GET',
+  SEKISHO_HTTP_METHOD: 'the method is not allowed here',
   SEKISHO_HTTP_PARAMETER: 'a query parameter is missing or not allowed',
   SEKISHO_HTTP_REQUEST: 'the request is not well-formed',
+  SEKISHO_HTTP_FORGED: 'the request could have been sent by a web page',
+  SEKISHO_HTTP_WG_OFF: 'encryption is off on this node',
+  SEKISHO_HTTP_WG_OBSERVED: 'the WireGuard device belongs to another manager and is only watched',
   SEKISHO_HTTP_UNAVAILABLE: 'the part of the agent that knows the answer did not give one in time',
   SEKISHO_HTTP_INTERNAL: 'the agent failed to answer',
   // cli

@@ -9,6 +9,12 @@ export const ROUTES = [
   '/v1/names',
   '/v1/policy',
   '/v1/drops',
+  '/v1/wg',
+  '/v1/wg/peers',
+  '/v1/wg/peers/:name',
+  '/v1/wg/keys',
+  '/v1/wg/debuginfo',
+  '/v1/wg/rotate',
   'other',
 ] as const
 export type Route = (typeof ROUTES)[number]

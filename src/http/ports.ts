@@ -1,3 +1,5 @@
+import type { SealView } from './wg-ports.ts'
+
 /**
  * What the HTTP server wants of the agent. Every method answers from memory at once; none may throw, block or
  * hand out a secret. `agent.ts` implements it.
@@ -15,6 +17,8 @@ export interface AgentView {
   policy(): PolicyStatusView
   /** Latest drops, newest first, at most `limit` (1..1000). */
   drops(limit: number): readonly DropView[]
+  /** Encryption between nodes; undefined while `wireguard.mode` is off. */
+  wg(): SealView | undefined
 }
 
 export interface ReadinessLatch {

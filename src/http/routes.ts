@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { Clock } from '../core/clock.ts'
 import type { Log } from '../core/log.ts'
 import type { AgentView, ReadinessLatch } from './ports.ts'
 import { sendProblem } from './problem.ts'
@@ -27,6 +28,7 @@ export interface RouteDeps {
   readonly view: AgentView
   readonly exposition: Exposition
   readonly log: Log
+  readonly clock: Pick<Clock, 'wallMs'>
   /** True once the agent is about to stop. */
   lameduck(): boolean
 }

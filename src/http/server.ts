@@ -1,4 +1,5 @@
 import { fastify, type FastifyError, type FastifyInstance } from 'fastify'
+import { systemClock, type Clock } from '../core/clock.ts'
 import { SekishoError } from '../core/errors.ts'
 import type { Startable } from '../core/lifecycle.ts'
 import type { Log } from '../core/log.ts'
@@ -7,6 +8,7 @@ import { createHttpCounter } from './metrics.ts'
 import type { AgentView } from './ports.ts'
 import { sendProblem } from './problem.ts'
 import { addApiRoutes, addHealthRoutes, type Exposition } from './routes.ts'
+import { addSealRoutes } from './wg-routes.ts'
 
 /** Nobody needs more of a loopback API; what is over it is closed at once. */
 const MAX_CONNECTIONS = 128
@@ -14,6 +16,8 @@ const MAX_HEADER_BYTES = 8192
 const REQUEST_TIMEOUT_MS = 10_000
 const HEADERS_TIMEOUT_MS = 5_000
 const KEEP_ALIVE_MS = 15_000
+/** Names of nodes are the longest part of a path. */
+const MAX_PARAMETER = 253
 
 export interface HttpServerDeps {
   readonly address: string
@@ -21,6 +25,7 @@ export interface HttpServerDeps {
   readonly view: AgentView
   readonly metrics: Exposition
   readonly log: Log
+  readonly clock?: Pick<Clock, 'wallMs'>
 }
 
 export interface HttpServer extends Startable {
@@ -33,8 +38,8 @@ export interface HttpServer extends Startable {
 }
 
 /**
- * Health, metrics and the JSON API. GET only, no body is read, every answer has a schema. `start` rejects with
- * SEKISHO_HTTP_LISTEN when the address is not to be had.
+ * Health, metrics and the JSON API. Every answer has a schema. GET only and no body is read, but for the one request that asks for
+ * a rotation (`forgery.ts`). `start` rejects with SEKISHO_HTTP_LISTEN when the address is not to be had.
  */
 export function createHttpServer(deps: HttpServerDeps): HttpServer {
   const counter = createHttpCounter()
@@ -45,9 +50,16 @@ export function createHttpServer(deps: HttpServerDeps): HttpServer {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff')
   })
   app.addHook('onResponse', async (request, reply) => counter.count(request.routeOptions.url, reply.statusCode))
-  const routeDeps = { view: deps.view, exposition: deps.metrics, log: deps.log, lameduck: () => leaving }
+  const routeDeps = {
+    view: deps.view,
+    exposition: deps.metrics,
+    log: deps.log,
+    clock: deps.clock ?? systemClock,
+    lameduck: () => leaving,
+  }
   addHealthRoutes(app, routeDeps)
   addApiRoutes(app, routeDeps)
+  addSealRoutes(app, routeDeps)
 
   return {
     get port() {
@@ -86,14 +98,15 @@ function build(log: Log): FastifyInstance {
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: true, allErrors: false } },
     // A path that cannot be decoded never reaches the error handler.
     frameworkErrors: (_error, _request, reply) => void sendProblem(reply, 400, 'SEKISHO_HTTP_REQUEST'),
-    routerOptions: { maxParamLength: 1 },
+    routerOptions: { maxParamLength: MAX_PARAMETER },
   })
   app.server.maxConnections = MAX_CONNECTIONS
   app.removeAllContentTypeParsers()
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? ''
-    if (request.method !== 'GET' && app.hasRoute({ method: 'GET', url: path })) {
-      return sendProblem(reply.header('allow', 'GET, HEAD'), 405, 'SEKISHO_HTTP_METHOD')
+    const allowed = app.hasRoute({ method: 'GET', url: path }) ? 'GET, HEAD' : 'POST'
+    if (allowed !== 'POST' || app.hasRoute({ method: 'POST', url: path })) {
+      return sendProblem(reply.header('allow', allowed), 405, 'SEKISHO_HTTP_METHOD')
     }
     return sendProblem(reply, 404, 'SEKISHO_HTTP_NOT_FOUND')
   })

@@ -10,6 +10,8 @@ export interface WgReport {
   readonly driver: 'kernel' | 'userspace'
   readonly domain: string
   readonly node: string
+  /** Our addresses of the underlay, as published. */
+  readonly endpoints?: readonly string[]
   readonly target: Target
   readonly nodeEncryption: boolean
   readonly mtu: number

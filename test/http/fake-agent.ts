@@ -62,6 +62,7 @@ export function fakeAgent(over: Partial<AgentView> = {}): AgentView {
           identity: 9,
         },
       ].slice(0, limit),
+    wg: () => undefined,
     ...over,
   }
 }
