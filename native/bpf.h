@@ -11,6 +11,8 @@
 // include/uapi/linux/bpf.h as of 6.6; the headers this is compiled with may be of 6.1.
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
+// BPF_F_BEFORE; with no program named: before all.
+#define TCX_BEFORE (1u << 3)
 
 // What bpf(2) takes and gives for one entry.
 struct map_shape {

@@ -260,18 +260,21 @@ static napi_value test_run(napi_env env, napi_callback_info info) {
 }
 
 static napi_value link_create_tcx(napi_env env, napi_callback_info info) {
-  napi_value argv[3];
+  napi_value argv[4];
   uint32_t ifindex, attach_type;
   int program;
+  bool absent, first = false;
   union bpf_attr attr;
-  if (!args_get(env, info, 3, argv) || !arg_fd(env, argv[0], "program", &program) ||
+  if (!args_get(env, info, 4, argv) || !arg_fd(env, argv[0], "program", &program) ||
       !arg_u32(env, argv[1], "ifindex", 1, INT32_MAX, &ifindex) ||
-      !arg_u32(env, argv[2], "attachType", TCX_INGRESS, TCX_EGRESS, &attach_type))
+      !arg_u32(env, argv[2], "attachType", TCX_INGRESS, TCX_EGRESS, &attach_type) ||
+      !arg_absent(env, argv[3], "first", &absent) || (!absent && !arg_boolean(env, argv[3], "first", &first)))
     return NULL;
   memset(&attr, 0, sizeof(attr));
   attr.link_create.prog_fd = (uint32_t)program;
   attr.link_create.target_ifindex = ifindex;
   attr.link_create.attach_type = attach_type;
+  if (first) attr.link_create.flags = TCX_BEFORE;
   int fd = bpf_call(BPF_LINK_CREATE, &attr);
   if (fd < 0) {
     throw_syscall(env, "bpf(LINK_CREATE)", errno, NULL);
@@ -345,6 +348,25 @@ static napi_value tc_attach(napi_env env, napi_callback_info info) {
   return result_undefined(env);
 }
 
+static napi_value tc_query(napi_env env, napi_callback_info info) {
+  napi_value argv[4];
+  struct bpf_tc_hook hook;
+  struct bpf_tc_opts options;
+  if (!args_get(env, info, 4, argv) || !read_hook(env, argv[0], argv[1], argv[2], argv[3], &hook, &options))
+    return NULL;
+  struct log log = {.length = 0};
+  current_log = &log;
+  int error = bpf_tc_query(&hook, &options);
+  current_log = NULL;
+  // Without the filter ENOENT, without the qdisc EINVAL.
+  if (error == -ENOENT || error == -EINVAL) return result_u32(env, 0);
+  if (error < 0) {
+    throw_syscall(env, "bpf_tc_query", -error, log.length > 0 ? log.text : NULL);
+    return NULL;
+  }
+  return result_u32(env, options.prog_id);
+}
+
 static napi_value tc_detach(napi_env env, napi_callback_info info) {
   napi_value argv[4];
   struct bpf_tc_hook hook;
@@ -369,6 +391,7 @@ bool bpf_program_register(napi_env env, napi_value exports) {
       {"bpfLinkCreateTcx", link_create_tcx},
       {"bpfLinkUpdate", link_update},
       {"bpfTcAttach", tc_attach},
+      {"bpfTcQuery", tc_query},
       {"bpfTcDetach", tc_detach},
   };
   libbpf_set_print(print);

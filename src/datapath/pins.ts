@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { layoutMismatch, MAP_NAMES, type MapName, mapSpecs, type MapSizes, policyInnerSpec } from '../bpf/map-specs.ts'
 import { SekishoError } from '../core/errors.ts'
@@ -89,13 +89,5 @@ export function removePins(pins: Pins): void {
   for (const name of MAP_NAMES) rmSync(pins.map(name), { force: true })
   for (const folder of [pins.links, mountMark(pins), pins.root]) {
     if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder)
-  }
-}
-
-export const removePin = (path: string): void => {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }

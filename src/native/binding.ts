@@ -242,11 +242,16 @@ export interface BpfCalls {
     readonly context: Uint8Array
     readonly nanoseconds: number
   }
-  /** BPF_LINK_CREATE with attach type 46 (BPF_TCX_INGRESS) or 47 (BPF_TCX_EGRESS); ENOTSUP/EINVAL where the kernel has no tcx. */
-  bpfLinkCreateTcx(program: Fd, ifindex: number, attachType: number): Fd
+  /**
+   * BPF_LINK_CREATE with attach type 46 (BPF_TCX_INGRESS) or 47 (BPF_TCX_EGRESS), after the programs that are there or, with
+   * `first`, before them; ENOTSUP/EINVAL where the kernel has no tcx.
+   */
+  bpfLinkCreateTcx(program: Fd, ifindex: number, attachType: number, first?: boolean): Fd
   bpfLinkUpdate(link: Fd, program: Fd): void
   /** clsact filter, direct action, replaced in place; `egress` false is ingress. */
   bpfTcAttach(ifindex: number, egress: boolean, program: Fd, handle: number, priority: number): void
+  /** Id of the program in this filter, 0 where there is none. */
+  bpfTcQuery(ifindex: number, egress: boolean, handle: number, priority: number): number
   /** ENOENT where there is no such filter. */
   bpfTcDetach(ifindex: number, egress: boolean, handle: number, priority: number): void
   bpfRingOpen(map: Fd): Ring

@@ -33,6 +33,8 @@ const IFINFO_BYTES = 16
 
 export interface Link {
   readonly index: number
+  /** ARPHRD_*: 1 is Ethernet. */
+  readonly hardware: number
   readonly name: string
   /** IFF_*. */
   readonly flags: number
@@ -67,6 +69,7 @@ export function decodeLink(message: Message): Link | undefined {
   const flags = view.getUint32(8, true)
   return {
     index: view.getInt32(4, true),
+    hardware: view.getUint16(2, true),
     name,
     flags,
     up: (flags & IFF_UP) !== 0,
@@ -134,6 +137,7 @@ export const encodeLinkDelete = (index: number): Uint8Array[] => [ifinfo(index)]
 export interface AsyncLinks {
   /** Undefined when there is no such interface in this network namespace. */
   find(name: string): Promise<Link | undefined>
+  byIndex(index: number): Promise<Link | undefined>
   /** False when the name is taken already. Throws NetlinkError EOPNOTSUPP for a kind the kernel does not know. */
   create(name: string, kind: string, mtu: number): Promise<boolean>
   setUp(index: number, up: boolean): Promise<void>
@@ -155,17 +159,18 @@ const unless = async (attempt: Promise<void>, ...errnoNames: readonly string[]):
 export function asyncLinks(connection: AsyncNetlinkConnection): AsyncLinks {
   const change = (what: string, parts: readonly Uint8Array[], flags = 0): Promise<void> =>
     connection.request(what, RTM_NEWLINK, flags, parts)
+  const get = async (what: string, parts: readonly Uint8Array[]): Promise<Link | undefined> => {
+    try {
+      return (await connection.query(what, RTM_GETLINK, parts)).map(decodeLink).find(present)
+    } catch (error) {
+      if (isRefusal(error, 'ENODEV')) return undefined
+      throw error
+    }
+  }
   return {
-    async find(name) {
-      if (!isInterfaceName(name)) return undefined
-      try {
-        const parts = [ifinfo(0), attributeString(IFLA_IFNAME, name)]
-        return (await connection.query(`interface ${name}`, RTM_GETLINK, parts)).map(decodeLink).find(present)
-      } catch (error) {
-        if (isRefusal(error, 'ENODEV')) return undefined
-        throw error
-      }
-    },
+    find: async (name) =>
+      isInterfaceName(name) ? get(`interface ${name}`, [ifinfo(0), attributeString(IFLA_IFNAME, name)]) : undefined,
+    byIndex: async (index) => (index <= 0 ? undefined : get(`interface ${index}`, [ifinfo(index)])),
     create: (name, kind, mtu) =>
       unless(
         change(`${kind} interface ${name}`, encodeLinkCreate(name, kind, mtu), NLM_F_CREATE | NLM_F_EXCL),

@@ -159,6 +159,7 @@ describe('rtnetlink', () => {
     ])
     expect(decodeLink(message(16, body))).toEqual({
       index: 5,
+      hardware: 1,
       name: 'lxc1',
       flags: 0x11043,
       up: true,
