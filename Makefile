@@ -37,6 +37,7 @@ build: $(SETUP) ## compile the addon and the BPF programs
 	@$(MAKE) -C native/bpf
 
 include lab/lab.mk
+include test/vm/vm.mk
 $(LAB_PROGRAMS): | $(STAMPS)/apt
 
 check: types lint format imports ## types, lint, format, import directions, and docs equal to the code
@@ -54,19 +55,19 @@ imports: $(SETUP)
 docs: $(SETUP) ## write the generated pages: configuration, metrics
 	@node tools/docs.ts
 
-test: need-root build lab-programs ## everything: checks, unit, kernel, sanitizers, end to end
+test: need-root build lab-programs vm-programs ## everything: checks, unit, kernel, sanitizers, end to end
 	@tools/test.sh types lint format imports unit kernel asan e2e
 
 unit: $(SETUP)
 	@tools/test.sh unit
-kernel: need-root build lab-programs
+kernel: need-root build lab-programs vm-programs
 	@tools/test.sh kernel
 e2e: need-root build lab-programs
 	@tools/test.sh e2e
 asan: build
 	@tools/test.sh asan
 
-test-vm: build ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
+test-vm: build vm-programs ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
 	@tools/setup-apt.sh vm
 	@node test/vm/run.ts $(KERNELS)
 
