@@ -300,6 +300,20 @@ static napi_value link_update(napi_env env, napi_callback_info info) {
   return result_undefined(env);
 }
 
+static napi_value link_detach(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int link;
+  union bpf_attr attr;
+  if (!args_get(env, info, 1, argv) || !arg_fd(env, argv[0], "link", &link)) return NULL;
+  memset(&attr, 0, sizeof(attr));
+  attr.link_detach.link_fd = (uint32_t)link;
+  if (bpf_call(BPF_LINK_DETACH, &attr) < 0) {
+    throw_syscall(env, "bpf(LINK_DETACH)", errno, NULL);
+    return NULL;
+  }
+  return result_undefined(env);
+}
+
 // --- clsact ------------------------------------------------------------------------------------------------------
 
 static bool read_hook(napi_env env, napi_value ifindex_value, napi_value egress_value, napi_value handle_value,
@@ -390,6 +404,7 @@ bool bpf_program_register(napi_env env, napi_value exports) {
       {"bpfProgTestRun", test_run},
       {"bpfLinkCreateTcx", link_create_tcx},
       {"bpfLinkUpdate", link_update},
+      {"bpfLinkDetach", link_detach},
       {"bpfTcAttach", tc_attach},
       {"bpfTcQuery", tc_query},
       {"bpfTcDetach", tc_detach},

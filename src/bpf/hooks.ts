@@ -34,7 +34,14 @@ export interface Hooks {
 
 export type HookDoor = Pick<
   BpfCalls,
-  'bpfObjGet' | 'bpfObjPin' | 'bpfLinkCreateTcx' | 'bpfLinkUpdate' | 'bpfTcAttach' | 'bpfTcQuery' | 'bpfTcDetach'
+  | 'bpfObjGet'
+  | 'bpfObjPin'
+  | 'bpfLinkCreateTcx'
+  | 'bpfLinkUpdate'
+  | 'bpfLinkDetach'
+  | 'bpfTcAttach'
+  | 'bpfTcQuery'
+  | 'bpfTcDetach'
 > & { close(fd: Fd): void }
 
 export const removePin = (path: string): void => {
@@ -91,6 +98,20 @@ export function openHooks(native: HookDoor, { directory, handle, priority, first
     }
   }
 
+  /** Without it the program would stay until the kernel gets round to the link, and attaching it again would fail with EEXIST. */
+  const detachLink = (pin: string): void => {
+    if (!existsSync(pin)) return
+    const link = native.bpfObjGet(pin)
+    try {
+      native.bpfLinkDetach(link)
+    } catch (error) {
+      if (!gone(error, 'ENOLINK')) throw error
+    } finally {
+      native.close(link)
+    }
+    removePin(pin)
+  }
+
   return {
     attach(ifindex, direction, program) {
       const pin = linkPin(ifindex, direction)
@@ -109,8 +130,7 @@ export function openHooks(native: HookDoor, { directory, handle, priority, first
     },
     detach(ifindex) {
       for (const direction of HOOK_DIRECTIONS) {
-        // The pin holds the last reference to the link.
-        removePin(linkPin(ifindex, direction))
+        detachLink(linkPin(ifindex, direction))
         const mark = filterMark(ifindex, direction)
         filters.delete(mark)
         if (!existsSync(mark)) continue

@@ -248,6 +248,8 @@ export interface BpfCalls {
    */
   bpfLinkCreateTcx(program: Fd, ifindex: number, attachType: number, first?: boolean): Fd
   bpfLinkUpdate(link: Fd, program: Fd): void
+  /** Takes the program off when it returns; to drop the last reference does so some time later. ENOLINK: the interface is gone. */
+  bpfLinkDetach(link: Fd): void
   /** clsact filter, direct action, replaced in place; `egress` false is ingress. */
   bpfTcAttach(ifindex: number, egress: boolean, program: Fd, handle: number, priority: number): void
   /** Id of the program in this filter, 0 where there is none. */

@@ -297,6 +297,14 @@ describe('life of the agent', () => {
     expect(await pod.call('askTcp', BAD[4], 80, DENIED_MS)).toBe('timeout')
   })
 
+  it('takes an endpoint up again right after it let it go', async () => {
+    for (let i = 0; i < 5; i++) {
+      await host.call('apply', endpoints().slice(1))
+      await host.call('apply', endpoints())
+    }
+    expect(await pod.call('askUdp', BAD[4], 53, ANSWERED_MS)).toBe(`proxy ${BAD[4]} 53`)
+  })
+
   it('lifts and sets enforcement', async () => {
     await host.call('apply', endpoints(false))
     expect(await pod.call('askTcp', BAD[4], 80, ANSWERED_MS)).toBe('bad')

@@ -120,6 +120,7 @@ export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
   bpfProgTestRun: [fd, bytes(64), optional(bytes(192)), integer(1)],
   bpfLinkCreateTcx: [fd, integer(2_000_000_000), integer(46), optional(boolean)],
   bpfLinkUpdate: [fd, fd],
+  bpfLinkDetach: [fd],
   bpfTcAttach: [integer(2_000_000_000), boolean, fd, integer(1), integer(1)],
   bpfTcQuery: [integer(2_000_000_000), boolean, integer(1), integer(1)],
   bpfTcDetach: [integer(2_000_000_000), boolean, integer(1), integer(1)],
