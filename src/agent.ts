@@ -37,6 +37,9 @@ const LAMEDUCK_MS = 100
 /** What tests put in the place of product parts; nothing of it can be set from a file or the environment. */
 export interface AgentOverrides {
   readonly workerEntry?: URL
+  readonly tcpEntry?: URL
+  readonly ledgerEntry?: URL
+  readonly compilerEntry?: URL
 }
 
 /** Wires the rooms of the main thread: the order of start, and its reverse. */
@@ -90,7 +93,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
         stateDir: config.state.dir,
         snapshotIntervalMs: config.state.snapshotInterval,
       },
-      here('./ledger.ts'),
+      overrides.ledgerEntry ?? here('./ledger.ts'),
       part('ledger'),
       () => dns.ledgerRestarted(),
     )
@@ -102,7 +105,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
       kicks,
       log: part('dns'),
       workerEntry: overrides.workerEntry ?? here('./worker.ts'),
-      tcpEntry: here('./tcp.ts'),
+      tcpEntry: overrides.tcpEntry ?? here('./tcp.ts'),
     })
     // The ports come first: a second agent must fail before it touches a map.
     dns.listen()
@@ -116,7 +119,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     const policy = createPolicyLoop({
       config,
       log: part('policy'),
-      compilerEntry: here('./compiler.ts'),
+      compilerEntry: overrides.compilerEntry ?? here('./compiler.ts'),
       endpointIds: openEndpointIds(join(config.state.dir, 'endpoints.json')),
       datapath,
       metrics: policyMetrics,
