@@ -47,6 +47,9 @@ export const ERRORS = {
   SEKISHO_WG_UNSUPPORTED: 'there is no WireGuard to use',
   SEKISHO_WG_DEVICE: 'a WireGuard device cannot be used',
   SEKISHO_WG_PROTOCOL: 'the answer about a WireGuard device is not well-formed',
+  SEKISHO_WG_GUARD: 'clear text to and from peers cannot be held off',
+  SEKISHO_WG_PROBE: 'the sockets of a WireGuard device cannot be opened',
+  SEKISHO_WG_DIRECTORY: 'the record of this node cannot be published',
   // datapath
   SEKISHO_DATAPATH_BPFFS: 'the BPF file system cannot be used',
   SEKISHO_DATAPATH_LAYOUT: 'a pinned map has another layout than this version needs',

@@ -2,7 +2,8 @@ import Type from 'typebox'
 
 /** A key of X25519 in base64: 43 characters and one `=`. */
 export const KEY_PATTERN = '^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$'
-const NAME_PATTERN = '^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$'
+/** Of a node: an RFC 1123 subdomain. */
+export const NAME_PATTERN = '^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$'
 
 export const MAX_ENDPOINTS = 16
 export const MAX_PREFIXES = 64
