@@ -51,6 +51,7 @@ bool netlink_register(napi_env env, napi_value exports);
 bool netlink_async_register(napi_env env, napi_value exports);
 bool wgkey_register(napi_env env, napi_value exports);
 bool wguapi_register(napi_env env, napi_value exports);
+bool wgsock_register(napi_env env, napi_value exports);
 
 // NULL with an exception pending when the environment has none.
 struct instance *instance_get(napi_env env);

@@ -308,7 +308,50 @@ export interface WgKeyCalls {
   wgUapiSetNewKey(path: string, prefix: Uint8Array, timeoutMs: number): Promise<Uint8Array>
 }
 
-export interface Native extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls, NetlinkAsyncCalls, WgKeyCalls {
+/** Words (u32) of a record of `probeReceive` and `probeSend`: native/wgsock.h. */
+export const PROBE_WORDS = 8
+/** Octets of the datagram; of a received one all of them, also those that were not kept. */
+export const PROBE_LENGTH = 0
+export const PROBE_PORT = 1
+/** Microseconds since the kernel received it, by a wall clock that nobody sets meanwhile. */
+export const PROBE_AGE = 2
+/** Written by `probeSend`: 0 when the kernel took the datagram, else its errno. */
+export const PROBE_ERRNO = 3
+/** Octets 16..31: addr16 of the other end. */
+export const PROBE_ADDRESS = 4
+
+export interface ProbeSocketOptions {
+  readonly device: string
+  readonly address: Uint8Array
+  readonly port: number
+  readonly receiveBuffer: number
+}
+
+/** Sockets on the device of a slot of the seal. */
+export interface WgSocketCalls {
+  /**
+   * UDP, non-blocking, close-on-exec, bound to the device and to an address that need not be there (yet). What it sends is
+   * never split and never shrunk by what an ICMP error says. ENODEV without the device.
+   */
+  openProbeSocket(options: ProbeSocketOptions): Fd
+  /**
+   * Datagrams that wait, as many as `data` and `records` have room for: the first `stride` octets of each, and its record.
+   * Returns how many; 0 when none waits.
+   */
+  probeReceive(fd: Fd, data: Uint8Array, stride: number, records: Uint32Array): number
+  /**
+   * Sends `count` datagrams of PROBE_LENGTH octets: what lies in `data` at `stride` times its number, and zeros behind. Returns
+   * how many the kernel refused.
+   */
+  probeSend(fd: Fd, data: Uint8Array, stride: number, records: Uint32Array, count: number): number
+  /** Counts packets of a family (4, 6) that the device receives, save UDP from and to this port at once; reads none. */
+  openPacketCounter(device: string, family: number, withoutPort: number): Fd
+  /** Packets since the last call. Counts to 2^32 between two. */
+  packetCount(fd: Fd): number
+}
+
+export interface Native
+  extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls, NetlinkAsyncCalls, WgKeyCalls, WgSocketCalls {
   /** Pumps and rings of this thread that are open: for tests of leaks. */
   liveHandles(): number
 }

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import * as binding from '../../src/native/binding.ts'
 
-const header = readFileSync(new URL('../../native/pump.h', import.meta.url), 'utf8')
+const header = ['pump.h', 'wgsock.h']
+  .map((name) => readFileSync(new URL(`../../native/${name}`, import.meta.url), 'utf8'))
+  .join('')
 
 /** Names and numbers of the enums that are written as `NAME = 1`. */
 const inC = new Map(
-  [...header.matchAll(/\b((?:PUMP|OUT|RX|HEADER)_[A-Z_]+) = (\d+)/g)].map((m) => [m[1] ?? '', Number(m[2])]),
+  [...header.matchAll(/\b((?:PUMP|OUT|RX|HEADER|PROBE)_[A-Z_]+) = (\d+)/g)].map((m) => [m[1] ?? '', Number(m[2])]),
 )
 const inTypeScript = new Map(
   Object.entries<unknown>(binding).flatMap(([name, value]) =>

@@ -142,4 +142,16 @@ export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
   wgBlank: [{ kind: 'bytes', good: new Uint8Array(64) }],
   wgUapi: [text, bytes(8), integer(0)],
   wgUapiSetNewKey: [text, bytes(8), integer(0)],
+  openProbeSocket: [
+    options({
+      device: { kind: 'text', good: 'sekisho-none' },
+      address: bytes(4),
+      port: integer(1),
+      receiveBuffer: integer(4096),
+    }),
+  ],
+  probeReceive: [fd, bytes(64), integer(64), { kind: 'words', good: new Uint32Array(8) }],
+  probeSend: [fd, bytes(64), integer(64), { kind: 'words', good: Uint32Array.of(8, 1, 0, 0, 0, 0, 0, 0) }, integer(1)],
+  openPacketCounter: [{ kind: 'text', good: 'sekisho-none' }, integer(4), integer(1)],
+  packetCount: [fd],
 }
