@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Another dns worker than src/worker.ts, from the checkout's root: for tests that need a wrong or a mortal one. */
   readonly workerEntry?: string
+  /** Threads of the agent end when a file of their name is put into `deaths`. */
+  readonly mortal?: boolean
 }
 
 export type StatusView = ReturnType<AgentView['status']>
@@ -38,16 +40,17 @@ export class Agent {
     this.lab = lab
     this.directory = join(lab.directory, 'agent')
     this.#env = { ...process.env, ...options.env }
-    this.#program =
-      options.workerEntry === undefined
-        ? [join(ROOT, 'bin/sekisho'), 'agent', '--config', this.configFile]
-        : [
-            process.execPath,
-            join(ROOT, 'test/support/other-worker.ts'),
-            join(ROOT, options.workerEntry),
-            this.configFile,
-          ]
+    const other = (script: string, argument: string): string[] => [
+      process.execPath,
+      join(ROOT, 'test/support', script),
+      argument,
+      this.configFile,
+    ]
+    if (options.workerEntry !== undefined) this.#program = other('other-worker.ts', join(ROOT, options.workerEntry))
+    else if (options.mortal === true) this.#program = other('mortal-threads.ts', this.deaths)
+    else this.#program = [join(ROOT, 'bin/sekisho'), 'agent', '--config', this.configFile]
     mkdirSync(this.policyDirectory, { recursive: true })
+    mkdirSync(this.deaths, { recursive: true })
     for (const [name, text] of Object.entries(options.policies)) this.writePolicy(name, text)
     writeFileSync(join(this.directory, 'endpoints.yaml'), stringify({ endpoints: endpoints() }))
     this.configure(options.settings)
@@ -59,6 +62,10 @@ export class Agent {
 
   get configFile(): string {
     return join(this.directory, 'config.yaml')
+  }
+
+  get deaths(): string {
+    return join(this.directory, 'deaths')
   }
 
   get stateDirectory(): string {

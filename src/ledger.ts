@@ -45,7 +45,4 @@ export function runLedger(init: LedgerInit): void {
   core.stop()
 }
 
-const data: unknown = workerData
-if (typeof data === 'object' && data !== null && 'kind' in data && data.kind === 'sekisho-ledger') {
-  runLedger(data as LedgerInit)
-}
+if (import.meta.main) runLedger(workerData as LedgerInit)

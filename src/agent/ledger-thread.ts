@@ -31,6 +31,8 @@ export type LedgerSetup = Omit<LedgerInit, 'kind' | 'wakes' | 'stats' | 'bootId'
 export interface LedgerThread {
   readonly thread: Thread
   readonly stats: Float64Array
+  /** Why the newest of what was learned is not on disk; undefined when it is. */
+  readonly unsaved: string | undefined
   /** Resolves when the generation, or a newer one, is in the kernel; rejects when it is refused. */
   apply(generation: number, buffer: SharedArrayBuffer): Promise<{ readonly failedEndpoints: readonly number[] }>
   settled(generation: number): void
@@ -62,6 +64,7 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
   let questions = 0
   let starts = 0
   let chunks: Uint8Array[] = []
+  let unsaved: string | undefined
 
   const post = (request: LedgerRequest, transfer?: readonly Transferable[]): void => {
     thread.post(request, transfer)
@@ -76,8 +79,10 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
     let ok = true
     try {
       writeFileAtomic(join(setup.stateDir, 'names.snapshot'), parts)
+      unsaved = undefined
     } catch (error) {
       ok = false
+      unsaved = error instanceof Error ? error.message : String(error)
       log.error({ err: error }, 'the state could not be written')
     }
     post({ type: 'stateWritten', sequence: message.sequence, ok })
@@ -118,6 +123,7 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
         return
       case 'problem':
         log.warn({ what: message.what, detail: message.message }, 'the ledger met a problem')
+        if (message.what === 'journal') unsaved = `the journal ${message.message}`
         return
       case 'stopped':
         return
@@ -173,6 +179,9 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
   return {
     thread,
     stats: new Float64Array(stats),
+    get unsaved() {
+      return unsaved
+    },
     apply(generation, buffer) {
       latest = { generation, buffer }
       return new Promise((resolve, reject) => {

@@ -88,8 +88,10 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
     }
     checkInterface('all')
     const counters = openCounterMaps(native, maps)
+    const interfaces = openInterfaceMap(native, maps.interfaces)
+    const adoptedIds = new Set(interfaces.dump().map(({ value }) => value.endpointId))
     const table = openEndpointTable({
-      interfaces: openInterfaceMap(native, maps.interfaces),
+      interfaces,
       lxc: openLxcMap(native, maps.lxc),
       attachments: openAttachments(native, pins.links),
       programs,
@@ -100,7 +102,7 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
       },
       log,
     })
-    return { maps, connection, monitor, ring, counters, table, close }
+    return { maps, adoptedIds, connection, monitor, ring, counters, table, close }
   } catch (error) {
     close()
     throw error
@@ -142,6 +144,9 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
     applyEndpoints: (endpoints) => here().table.apply(endpoints),
     get maps() {
       return here().maps
+    },
+    get adoptedIds() {
+      return here().adoptedIds
     },
     counters() {
       const { counters } = here()

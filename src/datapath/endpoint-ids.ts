@@ -40,9 +40,19 @@ function parse(text: string): Stored | undefined {
 
 /**
  * Names ("namespace/name") and their ids, kept in a file, because what is learned and written to disk bears ids.
- * A damaged file is refused: new ids would hand one endpoint's names to another.
+ * A damaged file is refused: new ids would hand one endpoint's names to another. A file that cannot be written is tried again
+ * at the next change; `problem` is told. Until then new endpoints have their ids in memory only.
+ *
+ * `inKernel`: ids that pinned maps bear from an earlier run. One that the file does not know is given to nobody: its rows may
+ * be another endpoint's.
  */
-export function openEndpointIds(file: string): EndpointIds {
+export function openEndpointIds(
+  file: string,
+  inKernel: ReadonlySet<number> = new Set(),
+  problem: (error: unknown) => void = (error) => {
+    throw error
+  },
+): EndpointIds {
   let stored: Stored = { version: 1, next: 1, ids: {} }
   let text: string | undefined
   try {
@@ -59,6 +69,9 @@ export function openEndpointIds(file: string): EndpointIds {
     }
     stored = parsed
   }
+  const known = new Set(Object.values(stored.ids))
+  const foreign = new Set([...inKernel].filter((id) => !known.has(id)))
+  let written = stored
   return {
     assign(names) {
       const wanted = [...new Set(names)]
@@ -71,16 +84,22 @@ export function openEndpointIds(file: string): EndpointIds {
       let next = stored.next
       for (const name of wanted) {
         if (ids.has(name)) continue
-        if (used.size >= MAX_ENDPOINT_ID) throw new SekishoError('SEKISHO_DATAPATH_IDS', 'every id is in use')
-        while (used.has(next)) next = (next % MAX_ENDPOINT_ID) + 1
+        if (used.size + foreign.size >= MAX_ENDPOINT_ID) {
+          throw new SekishoError('SEKISHO_DATAPATH_IDS', 'every id is in use')
+        }
+        while (used.has(next) || foreign.has(next)) next = (next % MAX_ENDPOINT_ID) + 1
         ids.set(name, next)
         used.add(next)
         next = (next % MAX_ENDPOINT_ID) + 1
       }
       const changed: Stored = { version: 1, next, ids: Object.fromEntries(ids) }
-      if (JSON.stringify(changed) !== JSON.stringify(stored)) {
+      stored = changed
+      if (JSON.stringify(changed) === JSON.stringify(written)) return ids
+      try {
         writeFileAtomic(file, [new TextEncoder().encode(`${JSON.stringify(changed)}\n`)])
-        stored = changed
+        written = changed
+      } catch (error) {
+        problem(error)
       }
       return ids
     },

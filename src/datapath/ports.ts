@@ -79,6 +79,8 @@ export interface Datapath extends Startable {
   applyEndpoints(endpoints: readonly DatapathEndpoint[]): Promise<void>
   /** Descriptors of the maps, after `start`; the datapath's own to close. */
   readonly maps: Readonly<Record<MapName, Fd>>
+  /** Ids that the pinned maps of an earlier run bore at the start. */
+  readonly adoptedIds: ReadonlySet<number>
   counters(): DatapathCounters
   states(): readonly EndpointState[]
   /** Drops since the last call, oldest first, at most a ring buffer full. Never waits. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -37,6 +37,34 @@ describe('endpoint ids', () => {
     writeFileSync(file, JSON.stringify({ version: 1, next: MAX_ENDPOINT_ID, ids: { 'a/x': 1 } }))
     const ids = openEndpointIds(file).assign(['a/x', 'a/y', 'a/z'])
     expect([ids.get('a/y'), ids.get('a/z')]).toEqual([MAX_ENDPOINT_ID, 2])
+  })
+
+  it('are not those that the kernel bears and the file does not know', () => {
+    expect(
+      openEndpointIds(file, new Set([1, 3]))
+        .assign(['a/x', 'a/y'])
+        .get('a/y'),
+    ).toBe(4)
+    expect(
+      openEndpointIds(file, new Set([2, 4]))
+        .assign(['a/x', 'a/y', 'a/z'])
+        .get('a/z'),
+    ).toBe(5)
+  })
+
+  it('stay in memory while the file cannot be written, and are written later', () => {
+    const problems: unknown[] = []
+    const ids = openEndpointIds(join(directory, 'later', 'endpoints.json'), new Set(), (error) => problems.push(error))
+    expect(ids.assign(['a/x']).get('a/x')).toBe(1)
+    expect(ids.assign(['a/x', 'a/y']).get('a/y')).toBe(2)
+    expect(problems).toHaveLength(2)
+    mkdirSync(join(directory, 'later'))
+    ids.assign(['a/x', 'a/y'])
+    expect(
+      openEndpointIds(join(directory, 'later', 'endpoints.json'))
+        .assign(['a/y'])
+        .get('a/y'),
+    ).toBe(2)
   })
 
   it('run out with a typed error', () => {

@@ -1,0 +1,13 @@
+import { workerData } from 'node:worker_threads'
+import { runLedger } from '../../../src/ledger.ts'
+import { LedgerCore } from '../../../src/ledger/core.ts'
+import type { LedgerInit } from '../../../src/identity/ledger-protocol.ts'
+import { dieIfAsked } from './death.ts'
+
+// In the middle of its work: requests are taken and nothing of them is written.
+const { drain } = LedgerCore.prototype
+LedgerCore.prototype.drain = function (this: LedgerCore): number {
+  dieIfAsked('ledger')
+  return drain.call(this)
+}
+runLedger(workerData as LedgerInit)
