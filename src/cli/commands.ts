@@ -78,6 +78,70 @@ Exit status: 0 look-up and connection allowed, 1 something is missing.`,
     load: async () => (await import('./why.ts')).why,
   },
   {
+    name: 'wg status',
+    usage: '[--config FILE | --url URL] [-o table|json]',
+    summary: 'Show encryption between nodes: devices, keys, peers, rotation, and what is wrong.',
+    details: `  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+Ends with the lines that "cilium status" and "cilium-dbg encrypt status" print, one device a slot; every device must have
+as many peers as there are other nodes.
+Exit status: 0 every peer is proven and nothing was found, 1 something is wrong or encryption is off, 69 no agent answers.`,
+    load: async () => (await import('./wg-status.ts')).wgStatus,
+  },
+  {
+    name: 'wg peers',
+    usage: '[--worst] [--config FILE | --url URL] [-o table|json]',
+    summary: 'List the peers, with the state of each tunnel.',
+    details: `  -w, --worst         those that work least come first, not by name
+  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+States: absent, installed (never proven with the present keys), proven, suspect, dead.
+Exit status: 0, 1 encryption is off, 69 no agent answers.`,
+    load: async () => (await import('./wg-peers.ts')).wgPeers,
+  },
+  {
+    name: 'wg why',
+    usage: '[--config FILE | --url URL] [-o table|json] PEER',
+    summary: 'Tell why packets to a peer are encrypted or not, and what to do.',
+    details: `  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+PEER is the name of a node, or its UID.
+Exit status: 0 encrypted, 1 not, 69 no agent answers.`,
+    load: async () => (await import('./wg-why.ts')).wgWhy,
+  },
+  {
+    name: 'wg rotate',
+    usage: '[--compromised] [--no-wait | --timeout TIME] [--config FILE | --url URL] [-o table|json]',
+    summary: 'Change the key of the slot whose turn it is, without losing a packet.',
+    details: `      --compromised   somebody else has a key: change both, and wait a minute at most for peers
+      --no-wait       return when the agent has taken it on
+  -t, --timeout TIME  how long to look on; the agent goes on after that (10m by default)
+  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+Exit status: 0 done, 1 refused or not done in time, 69 no agent answers.`,
+    load: async () => (await import('./wg-rotate.ts')).wgRotate,
+  },
+  {
+    name: 'wg keys',
+    usage: '[--config FILE | --url URL] [-o table|json]',
+    summary: 'Show when keys were created, published, proven and retired.',
+    details: `  -c, --config FILE   take the agent's address from its configuration
+  -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
+  -o, --output FORM   table or json
+
+Public keys appear as fingerprints. The log holds what happened since the agent started.
+Exit status: 0, 1 encryption is off, 69 no agent answers.`,
+    load: async () => (await import('./wg-keys.ts')).wgKeys,
+  },
+  {
     name: 'cleanup',
     usage: '[--config FILE] [--force]',
     summary: 'Remove every kernel object of Sekisho: enforcement ends.',

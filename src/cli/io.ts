@@ -15,9 +15,20 @@ export interface CliIo {
   expandPath(path: string): Promise<readonly string[]>
   /** GET with a time-out; rejects when nothing answers. */
   get(url: string, timeoutMs: number): Promise<{ readonly status: number; readonly body: string }>
+  /** POST of a JSON text with a time-out; rejects when nothing answers. */
+  post(
+    url: string,
+    body: string,
+    headers: Readonly<Record<string, string>>,
+    timeoutMs: number,
+  ): Promise<{ readonly status: number; readonly body: string }>
+  sleep(ms: number): Promise<void>
+  monotonicMs(): number
   readonly env: Readonly<Record<string, string | undefined>>
   /** True when standard output is a terminal and NO_COLOR is unset. */
   readonly colour: boolean
+  /** Width of the terminal; undefined when standard output is none. */
+  readonly columns: number | undefined
 }
 
 /** Exit statuses of every command. */

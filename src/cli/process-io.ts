@@ -1,7 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from '../core/clock.ts'
 import type { CliIo } from './io.ts'
+
+const DEFAULT_COLUMNS = 80
 
 /** The real world of a command. */
 export function processIo(): CliIo {
@@ -19,9 +23,23 @@ export function processIo(): CliIo {
       const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: 'error' })
       return { status: response.status, body: await response.text() }
     },
+    async post(url, body, headers, timeoutMs) {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body,
+        signal: AbortSignal.timeout(timeoutMs),
+        redirect: 'error',
+      })
+      return { status: response.status, body: await response.text() }
+    },
+    sleep: (ms) => sleep(ms),
+    monotonicMs: () => systemClock.monotonicMs(),
     env: process.env,
     // https://no-color.org: set and not empty
     colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
+    // A terminal that does not know its width says 0.
+    columns: process.stdout.isTTY ? process.stdout.columns || DEFAULT_COLUMNS : undefined,
   }
 }
 

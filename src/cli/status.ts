@@ -1,6 +1,5 @@
 import type { EndpointView, PolicyStatusView, ReadinessLatch, StatusView, WorkerView } from '../http/ports.ts'
-import { apiBase, ask } from './api.ts'
-import { readConfig } from './config-file.ts'
+import { ask, baseOf } from './api.ts'
 import { EXIT, UsageError, type CliIo } from './io.ts'
 import { parseOptions } from './options.ts'
 import { paint, printable } from './style.ts'
@@ -11,8 +10,6 @@ const options = {
   url: { type: 'string', short: 'u' },
   output: { type: 'string', short: 'o', default: 'table' },
 } as const
-
-const DEFAULT_HTTP = { address: '127.0.0.1', port: 9876 }
 
 interface Report {
   readonly status: StatusView
@@ -34,17 +31,6 @@ export async function status(args: readonly string[], io: CliIo): Promise<number
   if (report === undefined) return EXIT.unavailable
   io.out(values.output === 'json' ? JSON.stringify(report, null, 2) + '\n' : render(io, report))
   return report.readiness.ready ? EXIT.ok : EXIT.failed
-}
-
-/** --url, else the http section of --config, else SEKISHO_HTTP_ADDRESS and SEKISHO_HTTP_PORT, else the defaults. */
-async function baseOf(io: CliIo, values: { url?: string; config?: string }): Promise<string | number> {
-  if (values.url !== undefined) return values.url.replace(/\/+$/, '')
-  if (values.config !== undefined) {
-    const config = await readConfig(io, values.config)
-    return config.ok ? apiBase(config.value.http) : config.error
-  }
-  const address = io.env['SEKISHO_HTTP_ADDRESS'] ?? DEFAULT_HTTP.address
-  return apiBase({ address, port: Number(io.env['SEKISHO_HTTP_PORT'] ?? DEFAULT_HTTP.port) })
 }
 
 async function fetchReport(io: CliIo, base: string): Promise<Report | undefined> {

@@ -225,7 +225,7 @@ function whyPair(story: Story, report: WgReport, peer: WgPeerReport): void {
   const open = peer.tunnels.find(({ state }) => state === 'proven')
   if (shut !== undefined && open !== undefined) {
     const [good, bad] = [target(report, peer, open.slot), target(report, peer, shut.slot)]
-    const text = `UDP port ${good.port} works and ${bad.port} does not: a rule names one port only`
+    const text = `UDP port ${good.port} works and ${bad.port} does not: most likely a rule names one port only`
     story.add('fault', 'one-port', text, wholeRule(report, peer))
   }
   if (peer.tunnels.length === 1 && only !== undefined) {

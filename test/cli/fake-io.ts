@@ -10,11 +10,15 @@ export interface World {
   readonly colour?: boolean
   /** URL to answer; others refuse the connection. */
   readonly answers?: Readonly<Record<string, { readonly status: number; readonly body: unknown }>>
+  /** Told the time, ms, after each sleep, which takes none. */
+  readonly slept?: (now: number) => void
+  readonly columns?: number
 }
 
 /** A terminal, a file system and a network in memory. */
 export function fakeIo(world: World = {}): FakeIo {
   const written = { out: '', err: '' }
+  let now = 0
   return {
     written,
     out: (text) => void (written.out += text),
@@ -31,6 +35,15 @@ export function fakeIo(world: World = {}): FakeIo {
       if (answer === undefined) throw Object.assign(new Error('fetch failed'), { cause: { code: 'ECONNREFUSED' } })
       return { status: answer.status, body: JSON.stringify(answer.body) }
     },
+    async post() {
+      throw Object.assign(new Error('fetch failed'), { cause: { code: 'ECONNREFUSED' } })
+    },
+    async sleep(ms) {
+      now += ms
+      world.slept?.(now)
+    },
+    monotonicMs: () => now,
+    columns: world.columns,
     env: world.env ?? {},
     colour: world.colour ?? false,
   }

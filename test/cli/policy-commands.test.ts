@@ -5,6 +5,7 @@ import { UsageError } from '../../src/cli/io.ts'
 import type { CliIo, Command } from '../../src/cli/io.ts'
 import { why } from '../../src/cli/why.ts'
 import { readTable } from '../policy/support/patterns-table.ts'
+import { fakeIo } from './fake-io.ts'
 
 interface Ran {
   readonly status: number
@@ -22,6 +23,7 @@ async function run(
   let out = ''
   let err = ''
   const io: CliIo = {
+    ...fakeIo(),
     out: (text) => (out += text),
     err: (text) => (err += text),
     async *inputLines() {
@@ -33,8 +35,6 @@ async function run(
       return text
     },
     expandPath: async (path) => (path === 'dir' ? Object.keys(files).sort() : [path]),
-    get: async () => Promise.reject(new Error('no network')),
-    env: {},
     colour,
   }
   return { status: await command(args, io), out, err }
