@@ -110,7 +110,12 @@ export function createGuard(options: GuardOptions, deps: GuardDeps): Guard {
   }
 
   const open = (): Opened => {
-    const settings = encodeGuardSettings(options)
+    let settings
+    try {
+      settings = encodeGuardSettings(options)
+    } catch (error) {
+      throw failed('settings', error)
+    }
     ensureBpffs(options.bpffs)
     mkdirSync(linkFolder, { mode: 0o700, recursive: true })
     const held: Fd[] = []
