@@ -22,6 +22,9 @@ export const IDENTITY = {
   retries: 83,
   longestSliceMs: 84,
   notUnicast: 85,
+  rowsForeign: 86,
+  rowsChanged: 87,
+  rowsMissing: 88,
 } as const
 
 /** Doubles in the statistics memory of the ledger. */

@@ -2,6 +2,11 @@ import type { MetricSample, MetricSource, MetricSpec } from '../core/metric.ts'
 import { IDENTITY } from './counters.ts'
 
 const DRIFTS = ['foreign', 'changed', 'missing'] as const
+const ROW_DRIFTS = {
+  foreign: IDENTITY.rowsForeign,
+  changed: IDENTITY.rowsChanged,
+  missing: IDENTITY.rowsMissing,
+} as const
 
 interface Plain {
   readonly name: string
@@ -118,6 +123,12 @@ const SPECS: readonly MetricSpec[] = [
     type: 'counter',
     labels: { kind: DRIFTS },
   },
+  {
+    name: 'sekisho_identity_rows_out_of_sync_total',
+    help: 'Rows of policy maps found different from what was written, and repaired',
+    type: 'counter',
+    labels: { kind: DRIFTS },
+  },
   { name: 'sekisho_identity_apply_seconds', help: 'Time the last policy change took', type: 'gauge' },
   { name: 'sekisho_identity_longest_slice_seconds', help: 'Longest slice of work since start', type: 'gauge' },
 ]
@@ -131,6 +142,7 @@ export function identityMetrics(stats: Float64Array): MetricSource {
       for (const { name, place } of PLAIN) yield { name, value: at(place) }
       for (const kind of DRIFTS) {
         yield { name: 'sekisho_identity_out_of_sync_total', labels: { kind }, value: at(IDENTITY[kind]) }
+        yield { name: 'sekisho_identity_rows_out_of_sync_total', labels: { kind }, value: at(ROW_DRIFTS[kind]) }
       }
       yield { name: 'sekisho_identity_apply_seconds', value: at(IDENTITY.applyMs) / 1000 }
       yield { name: 'sekisho_identity_longest_slice_seconds', value: at(IDENTITY.longestSliceMs) / 1000 }

@@ -60,6 +60,7 @@ export interface IpcacheMap {
 export interface PolicyMap {
   update(rows: readonly KernelRow[]): void
   delete(rows: readonly KernelRow[]): void
+  dump(): Iterable<KernelRow>
   close(): void
 }
 

@@ -11,6 +11,8 @@ export interface Shape {
   map: PolicyMap | null
   /** Rows gathered for a map not made yet. */
   pending: KernelRow[]
+  /** How many rows stand for identities. */
+  identityRows: number
 }
 
 export interface ShapeCounts {
@@ -49,6 +51,7 @@ export class Shapes {
         const shape = this.#live.get(key)
         if (shape === undefined || identity.rows.has(shape)) return
         identity.rows.set(shape, rows)
+        shape.identityRows += rows.length
         if (shape.map === null) shape.pending.push(...rows)
         else if (!this.#write(shape.map, rows)) identity.missing.add(shape)
       })
@@ -78,6 +81,7 @@ export class Shapes {
   removeIdentity(identity: IdentityRecord): void {
     for (const [owner, rows] of identity.rows) {
       const shape = owner as Shape
+      shape.identityRows -= rows.length
       try {
         shape.map?.delete(rows)
       } catch {
@@ -93,7 +97,7 @@ export class Shapes {
     const fresh: Shape[] = []
     for (const key of generation.shapes.keys()) {
       if (this.#live.has(key)) continue
-      const shape: Shape = { key, map: null, pending: [...generation.staticRows(key)] }
+      const shape: Shape = { key, map: null, pending: [...generation.staticRows(key)], identityRows: 0 }
       this.#live.set(key, shape)
       fresh.push(shape)
     }
@@ -195,6 +199,15 @@ export class Shapes {
       if (++n % 64 === 0) yield
     }
     for (const shape of closing) shape.map?.close()
+  }
+
+  /** Those that stand now. */
+  get live(): readonly Shape[] {
+    return [...this.#live.values()]
+  }
+
+  isLive(shape: Shape): boolean {
+    return this.#live.get(shape.key) === shape
   }
 
   /** Puts back what somebody else attached or detached; returns how many repairs. */

@@ -14,6 +14,7 @@ import { LabelSets } from '../identity/label-sets.ts'
 import type { ClientWake, LedgerMessage, LedgerRequest } from '../identity/ledger-protocol.ts'
 import type { ConntrackMap, IpcacheMap, PolicyMaps, SelectorView } from '../identity/ports.ts'
 import { reconcileIpcache } from '../identity/reconcile.ts'
+import { repairRows } from '../identity/reconcile-rows.ts'
 import { Shapes } from '../identity/shapes.ts'
 import { RequestBatch } from './batch.ts'
 import { answerQuery } from './queries.ts'
@@ -524,8 +525,23 @@ export class LedgerCore {
     this.#count(IDENTITY.missing, missing)
     this.writer.flush()
     this.#count(IDENTITY.policyRepairs, this.shapes.repair())
+    yield* this.#reconcileRows()
     this.#count(IDENTITY.reconciles)
     this.#nextReconcile = nowMs() + Math.max(this.#timing.reconcileMs, dump / RECONCILE_SHARE)
+  }
+
+  *#reconcileRows(): Job {
+    for (const shape of this.shapes.live) {
+      yield
+      const generation = this.applier.current
+      // A policy change is under way: what it writes is not judged in the middle of it.
+      if (generation === null || this.#policyJob !== null) return
+      if (!this.shapes.isLive(shape)) continue
+      const { foreign, changed, missing } = repairRows(shape, generation, this.identities)
+      this.#count(IDENTITY.rowsForeign, foreign)
+      this.#count(IDENTITY.rowsChanged, changed)
+      this.#count(IDENTITY.rowsMissing, missing)
+    }
   }
 
   #gauge(): void {

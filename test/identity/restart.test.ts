@@ -176,6 +176,47 @@ describe('the reconciler', () => {
   })
 })
 
+describe('the reconciler of rows', () => {
+  const rowCounts = (): number[] =>
+    [IDENTITY.rowsForeign, IDENTITY.rowsChanged, IDENTITY.rowsMissing].map((place) => world.stats[place] ?? -1)
+
+  it('finds nothing where nobody interfered', () => {
+    world.pass(61)
+    world.pass(61)
+    expect(rowCounts()).toEqual([0, 0, 0])
+  })
+
+  it('takes out what others put in, puts back what they took, and turns back what they turned', () => {
+    const map = world.policyMaps.byEndpoint.get(7)
+    if (map === undefined) throw new Error('endpoint 7 has no map')
+    const before = new Map(map.rows)
+    const [[firstKey, first] = [], [secondKey, second] = []] = [...map.rows]
+    if (firstKey === undefined || first === undefined || secondKey === undefined || second === undefined)
+      throw new Error('the policy of the test has fewer than two rows')
+    map.rows.set('9/6/443/16', { label: 9, protocol: 6, port: 443, portBits: 16, verdict: 'allow' })
+    map.rows.set(firstKey, { ...first, verdict: first.verdict === 'deny' ? 'allow' : 'deny' })
+    map.rows.delete(secondKey)
+    world.pass(61)
+    expect(new Map(map.rows)).toEqual(before)
+    expect(rowCounts()).toEqual([1, 1, 1])
+    world.pass(130)
+    expect(rowCounts()).toEqual([1, 1, 1])
+  })
+
+  it('tries again when the kernel refuses', () => {
+    const map = world.policyMaps.byEndpoint.get(7)
+    const [key] = map?.rows.keys() ?? []
+    if (map === undefined || key === undefined) throw new Error('endpoint 7 has no rows')
+    map.rows.delete(key)
+    world.policyMaps.fail = (what) => what === 'row-update'
+    world.pass(61)
+    expect([map.rows.has(key), ...rowCounts()]).toEqual([false, 0, 0, 0])
+    world.policyMaps.fail = () => false
+    world.pass(61)
+    expect([map.rows.has(key), ...rowCounts()]).toEqual([true, 0, 0, 1])
+  })
+})
+
 describe('a stop', () => {
   it('answers what waits and hands over the whole state', () => {
     const ticket = world.submit(7, 'last.example.com', ['192.0.2.9'])

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { formatFqdn } from '../../src/core/fqdn.ts'
 import { cidrContains, parseCidr, parseIp } from '../../src/core/ip.ts'
+import { IDENTITY } from '../../src/identity/counters.ts'
 import type { LearnedAddress } from '../../src/identity/ledger-protocol.ts'
 import { type FakePolicy, type FakeRule, matches, plainVerdict, wire } from '../support/fake-view.ts'
 import { LedgerWorld } from '../support/ledger-world.ts'
@@ -317,6 +318,10 @@ function run(steps: readonly Step[], first: Policy): void {
       }
       world.work()
       check(world, model)
+      // Nobody interferes here, so a reconciler that finds something is wrong itself.
+      expect([IDENTITY.rowsForeign, IDENTITY.rowsChanged, IDENTITY.rowsMissing].map((at) => world.stats[at])).toEqual([
+        0, 0, 0,
+      ])
     }
   } finally {
     world.close()

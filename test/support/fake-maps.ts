@@ -89,6 +89,10 @@ export class FakePolicyMap implements PolicyMap {
     }
   }
 
+  dump(): KernelRow[] {
+    return [...this.rows.values()]
+  }
+
   close(): void {
     this.open = false
     this.#owner.log.push({ what: 'close', map: this.id })

@@ -1,0 +1,62 @@
+import type { Generation } from './generation.ts'
+import type { IdentityTable } from './identity-table.ts'
+import type { KernelRow } from './ports.ts'
+import type { ReconcileCounts } from './reconcile.ts'
+import type { Shape } from './shapes.ts'
+
+/** Octets of a port that do not count, and the port of a row without a protocol, are no part of its key. */
+const keyOf = ({ label, protocol, port, portBits }: KernelRow): string =>
+  protocol === 0 ? `${label}` : `${label} ${protocol} ${portBits} ${portBits === 0 ? 0 : port >> (16 - portBits)}`
+
+/**
+ * Compares the rows of one policy with what was written, and repairs them, in one go: nothing changes meanwhile. Rows that
+ * could not be written are left to `Shapes.retry`.
+ */
+export function repairRows(shape: Shape, generation: Generation, identities: IdentityTable): ReconcileCounts {
+  const counts = { foreign: 0, changed: 0, missing: 0 }
+  const { map } = shape
+  if (map === null || !generation.shapes.has(shape.key)) return counts
+  const fixed = generation.staticRows(shape.key)
+  const fixedByKey = new Map(fixed.map((row) => [keyOf(row), row]))
+  const foreign: KernelRow[] = []
+  const changed: KernelRow[] = []
+  const present = new Set<string>()
+  for (const row of map.dump()) {
+    const key = keyOf(row)
+    const wanted =
+      fixedByKey.get(key) ??
+      identities
+        .byNumber(row.label)
+        ?.rows.get(shape)
+        ?.find((one) => keyOf(one) === key)
+    if (wanted === undefined) foreign.push(row)
+    else {
+      present.add(key)
+      if (wanted.verdict !== row.verdict) changed.push(wanted)
+    }
+  }
+  const missing =
+    present.size < fixedByKey.size + shape.identityRows ? missingRows(shape, fixed, identities, present) : []
+  try {
+    if (foreign.length > 0) map.delete(foreign)
+    if (changed.length + missing.length > 0) map.update([...changed, ...missing])
+  } catch {
+    // The next pass finds them again.
+    return counts
+  }
+  return { foreign: foreign.length, changed: changed.length, missing: missing.length }
+}
+
+function missingRows(
+  shape: Shape,
+  fixed: readonly KernelRow[],
+  identities: IdentityTable,
+  present: ReadonlySet<string>,
+): KernelRow[] {
+  const missing = fixed.filter((row) => !present.has(keyOf(row)))
+  for (const identity of identities) {
+    if (identity.missing.has(shape)) continue
+    for (const row of identity.rows.get(shape) ?? []) if (!present.has(keyOf(row))) missing.push(row)
+  }
+  return missing
+}
