@@ -1,24 +1,18 @@
 /*
- * The rotation of keys in a two-slot mesh, for spin. What is checked in every state: a packet that any node sends to any other,
- * through the slot that it has chosen, is read by the receiver. And: no state is an end before every rotation is over, so
- * none hangs while the peers live.
+ * The rotation of keys in a two-slot mesh, for spin. Checked in every state: a packet that any node sends to any other through
+ * the slot that it has chosen is read there. Checked of every run: it ends, and only when every rotation is over. README.md in
+ * this folder says which variable is what in the code, what is assumed, and what is left out.
  *
- * N nodes rotate ROUNDS times each, starting with any slot. Directory messages come late, are lost (a later one tells more)
- * and overtake each other (an older one is passed over): a reader goes from the version it has seen to any newer one, at any
- * time. Agents crash at any step (CRASHES in all) and know afterwards only the kernel and the directory. Sessions run out
- * where the keys no longer fit, but not while an end that could leave for a fresher slot had no time to (150 s against 180 s).
- *
- * Abstracted: time, MTU, addresses; handshakes are one step, and a packet without a session waits for it (the kernel stages
- * 128). A crashed agent is back at once: no state depends on how long it was away, apart from the wait of others for it.
- *
- * -DFAULT_NO_WAIT    the second slot is rotated although peers have not proven the first
- * -DFAULT_NO_DRAIN   the key is changed before peers said that they left the slot
- * -DFAULT_NO_TURN    a drain begins although a peer is known to drain the other slot
- * -DFAULT_STALE_LIST an agent that starts again acts on an old list of the directory
- * -DFAULT_NO_AGE     nobody leaves a slot whose handshake is old
+ * N (2, 3) nodes rotate ROUNDS times each (with -DROTATORS=1 only node 0 does), starting with any slot. CRASHES: deaths of an
+ * agent, in all, at any step. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how often probes
+ * are lost in a row or what was announced grows old; without, any number of times. FAULT_...: errors put in on purpose, see
+ * README.md.
  */
 #ifndef N
 #define N 2
+#endif
+#ifndef ROTATORS
+#define ROTATORS N
 #endif
 #ifndef ROUNDS
 #define ROUNDS 2
@@ -26,18 +20,31 @@
 #ifndef CRASHES
 #define CRASHES 1
 #endif
+#ifndef CUTS
+#define CUTS 0
+#endif
 
-#define LAST (2 * ROUNDS)
+/* Names of steps, for reading a trail: -DTRAIL for spin -a and for spin -t. */
+#ifdef TRAIL
+#define LOG(what, a, b, c) printf(what, a, b, c);
+#else
+#define LOG(what, a, b, c)
+#endif
+
 #define P(i, j) ((i) * N + (j))
 #define T(i, j, s) (((i) * N + (j)) * 2 + (s))
+#define LAST(i) ((i) < ROTATORS -> 2 * ROUNDS : 0)
 
-/* Version v of node i's record: odd while it drains; the slot of the k-th rotation, and the key of each slot, follow from v. */
-byte version[N];
+/* A node's version is odd while it drains; the slot of its k-th rotation, and both keys, follow from it. */
+#define DRAINS(v) ((v) % 2)
+#define SLOT_OF(i, v) ((firstSlot[i] + (v) / 2) % 2)
+#define KEY_AT(i, v, s) (((v) / 2 + ((s) == firstSlot[i] -> 1 : 0)) / 2)
 bit firstSlot[N];
-#define SLOT_OF(i, k) ((firstSlot[i] + (k)) % 2)
-#define DRAINED(i, v) SLOT_OF(i, (v) / 2)
-#define PUBLISHED_KEY(i, v, s) (((v) / 2 + ((s) == firstSlot[i] -> 1 : 0)) / 2)
-bit since[N]; /* order of drains; equal: the smaller number of the node */
+bit since[N];           /* order of drains; equal: the smaller number of the node */
+
+/* Agents: what they decided, and (directory) what they published of it. */
+byte own[N];
+byte published[N];
 
 /* Kernel. */
 byte key[N * 2];
@@ -45,108 +52,191 @@ bit sends[N * N * 2];   /* i has a session to send with to j */
 bit reads[N * N * 2];   /* i can read what j sends with its session */
 bit egress[N * N];
 
-/* Agents. */
-byte seen[N * N];       /* version of j that i has acted on; what i has installed for j follows from it */
-byte heard[N * N];      /* version of j that i was told of inside the tunnel */
+/* Agents: peers. */
+byte seen[N * N];       /* version of j's record that i has acted on; what i has installed for j follows from it */
 bit proven[N * N * 2];
 bit stale[N * N * 2];   /* the handshake is older than 150 s */
-bit met[N * N];         /* j told i of itself since i's agent started */
-byte told[N * N];       /* 1 + egress of j as j told i after it knew of i's drain, 0 for not yet */
-byte crashes;
+bit met[N * N];         /* j announced itself to i since i's agent started: the next four say what */
+byte heard[N * N];      /* version of j */
+bit heardFresh[N * N];  /* not older than 30 s */
+bit saidEgress[N * N];
+bit saidAck[N * N];     /* j had heard i in i's present drain and life */
+bit knows[N * N];       /* i heard j in j's present drain and life */
 
-#define INSTALLED(i, j, s) PUBLISHED_KEY(j, seen[P(i, j)], s)
+/* An announcement under way from i to j. The next one overwrites it: it is lost. */
+bit mail[N * N];
+byte mailVersion[N * N];
+bit mailEgress[N * N];
+bit mailAck[N * N];
+bit mailCurrent[N * N]; /* sent in i's present drain and life */
+
+bit asked[N];           /* the kernel was asked for a new key of the drained slot */
+
+byte crashes;
+#ifdef WHIMS
+byte whims;
+#define WHIM_LEFT (whims < WHIMS)
+#define COUNT_WHIM whims++
+#else
+#define WHIM_LEFT true
+#define COUNT_WHIM skip
+#endif
+#if CUTS > 0
+byte cuts;
+bit cut;
+bit healing;            /* from the cut until both directions work again */
+#define LINKED (!cut)
+#define LOSSLESS (!healing)
+#else
+#define LINKED true
+#define LOSSLESS true
+#endif
+#ifdef FAULT_NO_ADOPTION
+bit restarted[N];
+#endif
+
+/* What the kernels do with a packet. Without a session to send with it waits for a handshake. */
+#define INSTALLED(i, j, s) KEY_AT(j, seen[P(i, j)], s)
 #define FITS(i, j, s) (INSTALLED(i, j, s) == key[(j) * 2 + (s)] && INSTALLED(j, i, s) == key[(i) * 2 + (s)])
 #define PASSES(i, j, s) ((sends[T(i, j, s)] && reads[T(j, i, s)]) || (!sends[T(i, j, s)] && FITS(i, j, s)))
-#define GOOD(i, j, s) (proven[T(i, j, s)] && !stale[T(i, j, s)])
+#define BOTH_WAYS(i, j, s) (LINKED && PASSES(i, j, s) && PASSES(j, i, s))
+#define ANY_WAY(i, j) (BOTH_WAYS(i, j, 0) || BOTH_WAYS(i, j, 1))
 
-/* Drain of j as i knows it. */
-#define KNOWN(i, j) (heard[P(i, j)] > seen[P(i, j)] -> heard[P(i, j)] : seen[P(i, j)])
-#define DRAINS(v) ((v) % 2)
+/* src/wg/pair.ts: everProven is proven, fresh is GOOD. */
+#define GOOD(i, j, s) (proven[T(i, j, s)] && !stale[T(i, j, s)])
+#define ALIVE(i, j) (GOOD(i, j, 0) || GOOD(i, j, 1))
+#define KNOWN(i, j) ((met[P(i, j)] && heardFresh[P(i, j)]) -> heard[P(i, j)] : seen[P(i, j)])
+
+/* bannedSlot of src/wg/slots.ts. 0 or 1: the slot to leave; 2: none. */
+#ifdef FAULT_NO_ORDER
+#define OLDER(i, j) true
+#else
 #define OLDER(i, j) (since[i] < since[j] || (since[i] == since[j] && (i) < (j)))
-/* 0 or 1: the slot to leave; 2: none. */
-#define BANNED(i, j) ((DRAINS(version[i]) && !DRAINS(KNOWN(i, j))) -> DRAINED(i, version[i]) : \
-  ((!DRAINS(version[i]) && DRAINS(KNOWN(i, j))) -> DRAINED(j, KNOWN(i, j)) : \
-  ((DRAINS(version[i]) && DRAINS(KNOWN(i, j))) -> \
-    (OLDER(i, j) -> DRAINED(i, version[i]) : DRAINED(j, KNOWN(i, j))) : 2)))
+#endif
+#define BANNED(i, j) (DRAINS(own[i]) -> \
+  ((!DRAINS(KNOWN(i, j)) || OLDER(i, j)) -> SLOT_OF(i, own[i]) : SLOT_OF(j, KNOWN(i, j))) : \
+  (DRAINS(KNOWN(i, j)) -> SLOT_OF(j, KNOWN(i, j)) : 2))
+
+/* chooseEgress of src/wg/pair.ts, as long as no probes are lost in a row. */
 #define CURRENT(i, j) egress[P(i, j)]
 #define OTHER(i, j) (1 - egress[P(i, j)])
-
+/* Nobody is sent through a slot whose key is being changed. */
+#ifdef FAULT_OPEN_SLOT
+#define CLOSED(i, s) false
+#else
+#define CLOSED(i, s) (asked[i] && TURN(i) == (s))
+#endif
 #ifdef FAULT_NO_AGE
-#define AGED(i, j, s) (proven[T(i, j, s)])
+#define USABLE(i, j, s) (proven[T(i, j, s)] && !CLOSED(i, s))
 #else
-#define AGED(i, j, s) GOOD(i, j, s)
+#define USABLE(i, j, s) (GOOD(i, j, s) && !CLOSED(i, s))
 #endif
-/* chooseEgress of src/wg/pair.ts. */
 #define CHOICE(i, j) \
-  ((AGED(i, j, CURRENT(i, j)) && CURRENT(i, j) != BANNED(i, j)) -> CURRENT(i, j) : \
-  ((AGED(i, j, OTHER(i, j)) && OTHER(i, j) != BANNED(i, j)) -> OTHER(i, j) : \
-  (AGED(i, j, CURRENT(i, j)) -> CURRENT(i, j) : \
-  (AGED(i, j, OTHER(i, j)) -> OTHER(i, j) : \
-  ((proven[T(i, j, CURRENT(i, j))] && proven[T(i, j, OTHER(i, j))] && CURRENT(i, j) == BANNED(i, j)) -> \
-    OTHER(i, j) : CURRENT(i, j))))))
+  ((USABLE(i, j, CURRENT(i, j)) && CURRENT(i, j) != BANNED(i, j)) -> CURRENT(i, j) : \
+  ((USABLE(i, j, OTHER(i, j)) && OTHER(i, j) != BANNED(i, j)) -> OTHER(i, j) : \
+  (USABLE(i, j, CURRENT(i, j)) -> CURRENT(i, j) : \
+  (USABLE(i, j, OTHER(i, j)) -> OTHER(i, j) : \
+  ((proven[T(i, j, CURRENT(i, j))] && proven[T(i, j, OTHER(i, j))] && !CLOSED(i, OTHER(i, j)) && \
+    (CURRENT(i, j) == BANNED(i, j) || CLOSED(i, CURRENT(i, j)))) -> OTHER(i, j) : CURRENT(i, j))))))
 
+/* Every packet arrives; after a long cut, at least there is a slot on which both know each other's key. */
+#define SOUND(a, b) ((LOSSLESS && PASSES(a, b, egress[P(a, b)]) && PASSES(b, a, egress[P(b, a)])) || \
+  (!LOSSLESS && (FITS(a, b, 0) || FITS(a, b, 1))))
 #if N == 2
-#define ALL(c) (c(i, (1 - i)))
-#define CHECK2(a, b) assert(PASSES(a, b, egress[P(a, b)]) && PASSES(b, a, egress[P(b, a)]))
-#define CHECK CHECK2(0, 1)
-#define EVERYONE_DONE (version[0] == LAST && version[1] == LAST)
+#define BOTH(c, i, j, k) c(i, j)
+#define CHECK assert(SOUND(0, 1))
+#define EVERYONE_DONE (published[0] == LAST(0) && published[1] == LAST(1))
 #else
-#define ALL(c) (c(i, ((i + 1) % 3)) && c(i, ((i + 2) % 3)))
-#define CHECK2(a, b) assert(PASSES(a, b, egress[P(a, b)]) && PASSES(b, a, egress[P(b, a)]))
-#define CHECK CHECK2(0, 1); CHECK2(0, 2); CHECK2(1, 2)
-#define EVERYONE_DONE (version[0] == LAST && version[1] == LAST && version[2] == LAST)
+#define BOTH(c, i, j, k) (c(i, j) && c(i, k))
+#if ROTATORS == 1
+#define CHECK assert(SOUND(0, 1) && SOUND(0, 2))
+#else
+#define CHECK assert(SOUND(0, 1) && SOUND(0, 2) && SOUND(1, 2))
+#endif
+#define EVERYONE_DONE (published[0] == LAST(0) && published[1] == LAST(1) && published[2] == LAST(2))
 #endif
 
-#define TURN(i) DRAINED(i, version[i])
-#define REKEYED(i) (key[(i) * 2 + TURN(i)] != PUBLISHED_KEY(i, version[i], TURN(i)))
+/* src/wg/census.ts and rotation.ts, for one peer. */
+#define TURN(i) SLOT_OF(i, own[i])
+#define KEY_MADE(i) (key[(i) * 2 + TURN(i)] != KEY_AT(i, own[i], TURN(i)))
 #ifdef FAULT_NO_WAIT
 #define PROVEN_OTHER(i, j) true
 #else
 #define PROVEN_OTHER(i, j) (proven[T(i, j, 1 - TURN(i))])
 #endif
+#define DRAINS_OTHER(i, j, v) (DRAINS(v) && SLOT_OF(j, v) != TURN(i))
+/* The last word of a peer counts, however old: what it was answered, it relies on. */
+#ifdef FAULT_WORD_AGES
+#define SAID_OTHER(i, j) false
+#else
+#define SAID_OTHER(i, j) DRAINS_OTHER(i, j, heard[P(i, j)])
+#endif
+#ifdef FAULT_NO_TURN
+#define NOT_CONTENDED(i, j) true
+#else
+#define NOT_CONTENDED(i, j) (!ALIVE(i, j) || (met[P(i, j)] && !DRAINS_OTHER(i, j, KNOWN(i, j)) && !SAID_OTHER(i, j)))
+#endif
+/* Of opposite drains the younger waits. */
+#ifdef FAULT_YOUNGER
+#define FIRST(i, j) true
+#else
+#define FIRST(i, j) (!DRAINS_OTHER(i, j, heard[P(i, j)]) || OLDER(i, j))
+#endif
+#ifdef FAULT_NO_ACK
+#define TOLD(i, j) true
+#else
+#define TOLD(i, j) (met[P(i, j)] && saidAck[P(i, j)] && saidEgress[P(i, j)] != TURN(i) && FIRST(i, j))
+#endif
 #ifdef FAULT_NO_DRAIN
 #define LEFT(i, j) true
 #else
-#define LEFT(i, j) (egress[P(i, j)] != TURN(i) && GOOD(i, j, 1 - TURN(i)) && told[P(i, j)] == 2 - TURN(i))
+#define LEFT(i, j) (!ALIVE(i, j) || (egress[P(i, j)] != TURN(i) && GOOD(i, j, 1 - TURN(i)) && TOLD(i, j)))
 #endif
 
-/* Who knows that a peer drains the other slot does not begin: so a peer that answered "I left the slot" stays away from it. */
-#ifdef FAULT_NO_TURN
-#define MAY_BEGIN(i, j) true
-#else
-#define MAY_BEGIN(i, j) (met[P(i, j)] && !(DRAINS(KNOWN(i, j)) && DRAINED(j, KNOWN(i, j)) != TURN(i)))
-#endif
-
-inline forgetOwn(i, j, s) {
-  sends[T(i, j, s)] = 0; proven[T(i, j, s)] = 0; stale[T(i, j, s)] = 0
+/* The drain or the life of i is another: nothing that was said before counts as an answer. */
+inline newEpoch(i, j) {
+  mailCurrent[P(i, j)] = 0; knows[P(j, i)] = 0;
+  mailAck[P(j, i)] = 0; mailEgress[P(j, i)] = 0; saidAck[P(i, j)] = 0; saidEgress[P(i, j)] = 0
 }
 
-inline replacePeer(i, j, s) {
-  sends[T(i, j, s)] = 0; reads[T(i, j, s)] = 0; stale[T(i, j, s)] = 0
+inline lose(i, j) {
+  mail[P(i, j)] = 0; mailVersion[P(i, j)] = 0; mailEgress[P(i, j)] = 0; mailAck[P(i, j)] = 0; mailCurrent[P(i, j)] = 0
 }
 
-/* A new key of j for a slot: not proven; leave the slot; replace the peer. */
+/* takeRecord of src/wg/peer-events.ts: what a key proved is gone; leave the slot; then replace the peer. */
 inline take(i, j, v) {
-  changed0 = PUBLISHED_KEY(j, v, 0) != PUBLISHED_KEY(j, seen[P(i, j)], 0);
-  changed1 = PUBLISHED_KEY(j, v, 1) != PUBLISHED_KEY(j, seen[P(i, j)], 1);
+  changed0 = KEY_AT(j, v, 0) != KEY_AT(j, seen[P(i, j)], 0);
+  changed1 = KEY_AT(j, v, 1) != KEY_AT(j, seen[P(i, j)], 1);
   if :: changed0 -> proven[T(i, j, 0)] = 0 :: else fi;
   if :: changed1 -> proven[T(i, j, 1)] = 0 :: else fi;
+#ifdef FAULT_REMOVE_FIRST
+  /* The old peer is gone, the new one is not there: what is sent through the slot has nowhere to go. */
+  assert(!(changed0 && egress[P(i, j)] == 0) && !(changed1 && egress[P(i, j)] == 1));
+#endif
   seen[P(i, j)] = v;
   egress[P(i, j)] = CHOICE(i, j);
-  if :: changed0 -> replacePeer(i, j, 0) :: else fi;
-  if :: changed1 -> replacePeer(i, j, 1) :: else fi;
+  if :: changed0 -> replace(i, j, 0) :: else fi;
+  if :: changed1 -> replace(i, j, 1) :: else fi;
   changed0 = 0; changed1 = 0
 }
 
-#define HANDSHAKE(j, s) \
-  :: atomic { (i < j) && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && reads[T(i, j, s)] && reads[T(j, i, s)] \
-       && !stale[T(i, j, s)] && !stale[T(j, i, s)]) -> \
+inline replace(i, j, s) {
+  sends[T(i, j, s)] = 0; reads[T(i, j, s)] = 0; stale[T(i, j, s)] = 0
+}
+
+#define HANDSHAKE(i, j, s) \
+  :: atomic { LINKED && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && reads[T(i, j, s)] && reads[T(j, i, s)] \
+       && !stale[T(i, j, s)] && !stale[T(j, i, s)]) -> LOG("handshake %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 1; sends[T(j, i, s)] = 1; reads[T(i, j, s)] = 1; reads[T(j, i, s)] = 1; \
      stale[T(i, j, s)] = 0; stale[T(j, i, s)] = 0; CHECK }
-#define OBSERVE(j, s) \
-  :: atomic { (i != j) && sends[T(i, j, s)] && !proven[T(i, j, s)] && !stale[T(i, j, s)] -> proven[T(i, j, s)] = 1; CHECK }
-#define AGE(j, s) \
-  :: atomic { (i < j) && !FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]) -> \
+/* A dump shows a handshake of the present keys, and a probe comes back. */
+#define OBSERVE(i, j, s) \
+  :: atomic { sends[T(i, j, s)] && BOTH_WAYS(i, j, s) && !proven[T(i, j, s)] && !REKEYING(i, s) -> LOG("observe %d %d %d\n", i, j, s) \
+     proven[T(i, j, s)] = 1; egress[P(i, j)] = CHOICE(i, j); CHECK }
+/* Between the kernel's new key and our hearing of it nothing is proven by what was before. */
+#define REKEYING(i, s) (DRAINS(own[i]) && KEY_MADE(i) && TURN(i) == (s))
+#define AGE(i, j, s) \
+  :: atomic { !FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]) -> LOG("age %d %d %d\n", i, j, s) \
      stale[T(i, j, s)] = 1; stale[T(j, i, s)] = 1 }
 /* In the 30 s between stale and dead an agent sees every handshake of its kernel, and handshakes that fit are made. */
 #ifdef FAULT_NO_AGE
@@ -155,81 +245,164 @@ inline take(i, j, v) {
 #define CAN_LEAVE(a, b, s) (egress[P(a, b)] == (s) && \
   (CHOICE(a, b) != (s) || FITS(a, b, 1 - (s)) || (sends[T(a, b, 1 - (s))] && !stale[T(a, b, 1 - (s))])))
 #endif
-#define RUN_OUT(j, s) \
-  :: atomic { (i < j) && !FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] \
+#define RUN_OUT(i, j, s) \
+  :: atomic { !FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] \
        && (sends[T(i, j, s)] || sends[T(j, i, s)] || reads[T(i, j, s)] || reads[T(j, i, s)]) \
-       && !CAN_LEAVE(i, j, s) && !CAN_LEAVE(j, i, s) -> \
+       && !CAN_LEAVE(i, j, s) && !CAN_LEAVE(j, i, s) -> LOG("run_out %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 0; sends[T(j, i, s)] = 0; reads[T(i, j, s)] = 0; reads[T(j, i, s)] = 0; CHECK }
-#define CHOOSE(j) \
-  :: atomic { (i != j) && CHOICE(i, j) != egress[P(i, j)] -> egress[P(i, j)] = CHOICE(i, j); CHECK }
-#define SEE(j, step) \
-  :: atomic { (i != j) && seen[P(i, j)] + step <= version[j] -> take(i, j, seen[P(i, j)] + step); CHECK }
-/* A probe and its answer: the peer learns of the drain, chooses, and says what it chose. It may choose again before we act. */
-#define PROBE(j) \
-  :: atomic { (i != j) && DRAINS(version[i]) && !REKEYED(i) && PASSES(i, j, (1 - TURN(i))) && PASSES(j, i, (1 - TURN(i))) \
-       && (heard[P(j, i)] != version[i] || told[P(i, j)] != 1 + egress[P(j, i)]) -> \
-     heard[P(j, i)] = version[i]; egress[P(j, i)] = CHOICE(j, i); told[P(i, j)] = 1 + egress[P(j, i)]; \
-     if :: DRAINS(version[j]) && !REKEYED(j) -> heard[P(i, j)] = version[j] :: else fi; CHECK }
-#define MEET(j) \
-  :: atomic { (i != j) && !met[P(i, j)] -> met[P(i, j)] = 1; heard[P(i, j)] = version[j] }
-#define EACH(j) \
-  MEET(j) \
-  HANDSHAKE(j, 0) HANDSHAKE(j, 1) OBSERVE(j, 0) OBSERVE(j, 1) AGE(j, 0) AGE(j, 1) RUN_OUT(j, 0) RUN_OUT(j, 1) \
-  CHOOSE(j) SEE(j, 1) SEE(j, 2) SEE(j, 3) SEE(j, 4) PROBE(j)
+#define CHOOSE(i, j) \
+  :: atomic { CHOICE(i, j) != egress[P(i, j)] -> LOG("choose %d %d %d\n", i, j, egress[P(i, j)]) egress[P(i, j)] = CHOICE(i, j); CHECK }
+/* Three probes in a row are lost on the present slot only: the other one it is, drained or not. */
+#define SUSPECT(i, j) \
+  :: atomic { WHIM_LEFT && USABLE(i, j, 0) && USABLE(i, j, 1) -> LOG("suspect %d %d %d\n", i, j, egress[P(i, j)]) COUNT_WHIM; egress[P(i, j)] = OTHER(i, j); CHECK }
+#define SEE(i, j, step) \
+  :: atomic { seen[P(i, j)] + step <= published[j] -> LOG("see %d %d %d\n", i, j, seen[P(i, j)] + step) take(i, j, seen[P(i, j)] + step); CHECK }
+/* What i would say to j: only what somebody goes by. That is its drain, and, to who drains, that it knows and where it sends. */
+#define WORD(i) (DRAINS(own[i]) -> own[i] : 0)
+#define ANSWER(i, j) (knows[P(i, j)] && egress[P(i, j)])
+/* Said only when it is news, so that a run can end. */
+#define NEWS(i, j) (!met[P(j, i)] || !heardFresh[P(j, i)] || heard[P(j, i)] != WORD(i) || \
+  saidEgress[P(j, i)] != ANSWER(i, j) || saidAck[P(j, i)] != knows[P(i, j)] || (DRAINS(own[i]) && !knows[P(j, i)]))
+#define UNDER_WAY(i, j) (mail[P(i, j)] && mailVersion[P(i, j)] == WORD(i) && mailEgress[P(i, j)] == ANSWER(i, j) && \
+  mailAck[P(i, j)] == knows[P(i, j)] && mailCurrent[P(i, j)] == DRAINS(own[i]))
+#ifdef ONE_MAIL
+#define ROOM(i, j) (!mail[P(j, i)])
+#else
+#define ROOM(i, j) true
+#endif
+#define SAY(i, j) \
+  :: atomic { ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
+     mail[P(i, j)] = 1; mailVersion[P(i, j)] = WORD(i); mailEgress[P(i, j)] = ANSWER(i, j); \
+     mailAck[P(i, j)] = knows[P(i, j)]; mailCurrent[P(i, j)] = DRAINS(own[i]) }
+#define HEAR(i, j) \
+  :: atomic { mail[P(j, i)] -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
+     met[P(i, j)] = 1; heardFresh[P(i, j)] = 1; heard[P(i, j)] = mailVersion[P(j, i)]; \
+     saidEgress[P(i, j)] = mailEgress[P(j, i)]; saidAck[P(i, j)] = mailAck[P(j, i)]; \
+     knows[P(i, j)] = knows[P(i, j)] || mailCurrent[P(j, i)]; lose(j, i); \
+     egress[P(i, j)] = CHOICE(i, j); CHECK }
+/* 30 s without a word. */
+#define GROW_OLD(i, j) \
+  :: atomic { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 }
 
-proctype node(byte i) {
-  byte k;
-  bit changed0, changed1;
-  do
-  EACH(0)
-  EACH(1)
+#if ROUNDS == 1
+#define SEE_ALL(i, j) SEE(i, j, 1) SEE(i, j, 2)
+#else
+#define SEE_ALL(i, j) SEE(i, j, 1) SEE(i, j, 2) SEE(i, j, 3) SEE(i, j, 4)
+#endif
+#define ONE(i, j) \
+  OBSERVE(i, j, 0) OBSERVE(i, j, 1) CHOOSE(i, j) SUSPECT(i, j) SEE_ALL(i, j) SAY(i, j) HEAR(i, j) GROW_OLD(i, j)
+#define PAIR(i, j) \
+  HANDSHAKE(i, j, 0) HANDSHAKE(i, j, 1) AGE(i, j, 0) AGE(i, j, 1) RUN_OUT(i, j, 0) RUN_OUT(i, j, 1) ONE(i, j) ONE(j, i)
+
 #if N == 3
-  EACH(2)
+#define EACH(a, i, j, k) a(i, j); a(i, k)
+#else
+#define EACH(a, i, j, k) a(i, j)
 #endif
-  /* Drain: published before anything else happens, because the next step waits for the directory's answer. */
-  :: atomic { version[i] < LAST && !DRAINS(version[i]) && ALL(PROVEN_OTHER) && ALL(MAY_BEGIN) ->
-       if :: since[i] = 0 :: since[i] = 1 fi;
-       for (k : 0 .. N - 1) { told[P(i, k)] = 0 }
-       version[i]++; k = 0; CHECK }
-  /* The key changes. */
-  :: atomic { DRAINS(version[i]) && !REKEYED(i) && ALL(LEFT) && ALL(PROVEN_OTHER) ->
-       for (k : 0 .. N - 1) { if :: k != i -> forgetOwn(i, k, TURN(i)) :: else fi; told[P(i, k)] = 0 }
-       key[i * 2 + TURN(i)]++; k = 0; CHECK }
-  /* New key out, drain over: one write. */
-  :: atomic { DRAINS(version[i]) && REKEYED(i) -> version[i]++; CHECK }
-  /* The agent dies and is back: what it was told is gone, and it may have to prove everything again. */
-  :: atomic { crashes < CRASHES && !EVERYONE_DONE ->
-       crashes++;
-       for (k : 0 .. N - 1) {
-         told[P(i, k)] = 0; heard[P(i, k)] = 0; met[P(i, k)] = 0;
-         if :: k != i -> proven[T(i, k, 0)] = 0; proven[T(i, k, 1)] = 0 :: true fi
+
+#define BEGIN_ONE(i, j) newEpoch(i, j); egress[P(i, j)] = CHOICE(i, j)
+#define BEGIN(i, j, k) \
+  :: atomic { own[i] < LAST(i) && !DRAINS(own[i]) && own[i] == published[i] \
+       && BOTH(PROVEN_OTHER, i, j, k) && BOTH(NOT_CONTENDED, i, j, k) -> LOG("begin %d %d %d\n", i, own[i], SLOT_OF(i, own[i])) \
+     if :: since[i] = 0 :: since[i] = 1 fi; \
+     own[i]++; EACH(BEGIN_ONE, i, j, k); CHECK }
+/* The directory takes what was written; a later write may take its place before. */
+#define PUBLISH(i, j, k) \
+  :: atomic { published[i] < own[i] -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
+#define ASK(i, j, k) \
+  :: atomic { DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i) \
+       && BOTH(LEFT, i, j, k) && BOTH(PROVEN_OTHER, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1 }
+#define REKEY_ONE(i, j) sends[T(i, j, TURN(i))] = 0
+#define REKEY(i, j, k) \
+  :: atomic { asked[i] && !KEY_MADE(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
+#define KEYED_ONE(i, j) proven[T(i, j, TURN(i))] = 0; newEpoch(i, j)
+#define REVIEW_ONE(i, j) egress[P(i, j)] = CHOICE(i, j)
+#ifdef FAULT_NO_ADOPTION
+#define TAKES_OVER(i) (!restarted[i])
+#else
+#define TAKES_OVER(i) true
+#endif
+#define KEYED(i, j, k) \
+  :: atomic { DRAINS(own[i]) && KEY_MADE(i) && TAKES_OVER(i) -> LOG("keyed %d %d %d\n", i, TURN(i), 0) EACH(KEYED_ONE, i, j, k); asked[i] = 0; since[i] = 0; own[i]++; \
+     EACH(REVIEW_ONE, i, j, k); CHECK }
+
+inline die(i, j) {
+  proven[T(i, j, 0)] = 0; proven[T(i, j, 1)] = 0;
+  met[P(i, j)] = 0; heard[P(i, j)] = 0; heardFresh[P(i, j)] = 0; saidEgress[P(i, j)] = 0; knows[P(i, j)] = 0;
+  newEpoch(i, j);
 #ifdef FAULT_STALE_LIST
-         ; if :: k != i && seen[P(i, k)] >= 2 ->
-                replacePeer(i, k, 0); replacePeer(i, k, 1); seen[P(i, k)] = seen[P(i, k)] - 2
-              :: else fi
+  if
+  :: seen[P(i, j)] >= 2 -> replace(i, j, 0); replace(i, j, 1); seen[P(i, j)] = seen[P(i, j)] - 2
+  :: else
+  fi
+#else
+  /* The list at a start is the directory's present one, and comes before anything else is done. */
+  if :: seen[P(i, j)] < published[j] -> take(i, j, published[j]) :: else fi
 #endif
-       }
-       k = 0; CHECK }
-  :: EVERYONE_DONE -> break
-  od
+}
+#define DIE_ONE(i, j) die(i, j)
+#ifdef FAULT_NO_ADOPTION
+#define RESTARTED(i) restarted[i] = 1
+#else
+#define RESTARTED(i) skip
+#endif
+/* The agent dies and is back. It knows the kernel and the directory; a new key that is not published is found in `KEYED`. */
+#define CRASH(i, j, k) \
+  :: atomic { crashes < CRASHES && !EVERYONE_DONE -> LOG("crash %d %d %d\n", i, 0, 0) \
+     crashes++; RESTARTED(i); asked[i] = 0; own[i] = published[i]; EACH(DIE_ONE, i, j, k); CHECK }
+#define NODE(i, j, k) BEGIN(i, j, k) PUBLISH(i, j, k) ASK(i, j, k) REKEY(i, j, k) KEYED(i, j, k) CRASH(i, j, k)
+
+inline start(a, b) {
+  sends[T(a, b, 0)] = 1; sends[T(a, b, 1)] = 1; reads[T(a, b, 0)] = 1; reads[T(a, b, 1)] = 1;
+  proven[T(a, b, 0)] = 1; proven[T(a, b, 1)] = 1;
+  if :: egress[P(a, b)] = 0 :: egress[P(a, b)] = 1 fi
 }
 
 init {
-  byte a, b;
+  bit changed0, changed1;
   atomic {
-    for (a : 0 .. N - 1) {
-      if :: firstSlot[a] = 0 :: firstSlot[a] = 1 fi;
-      for (b : 0 .. N - 1) {
-        if
-        :: a != b ->
-          sends[T(a, b, 0)] = 1; sends[T(a, b, 1)] = 1; reads[T(a, b, 0)] = 1; reads[T(a, b, 1)] = 1;
-          proven[T(a, b, 0)] = 1; proven[T(a, b, 1)] = 1;
-          if :: egress[P(a, b)] = 0 :: egress[P(a, b)] = 1 fi
-        :: else
-        fi
-      }
-    }
-    a = 0; b = 0;
-    for (a : 0 .. N - 1) { run node(a) }
+    /* firstSlot[0] is 0: the slots are alike. */
+#if ROTATORS > 1
+    if :: firstSlot[1] = 0 :: firstSlot[1] = 1 fi;
+#endif
+    start(0, 1); start(1, 0);
+#if N == 3
+#if ROTATORS > 2
+    if :: firstSlot[2] = 0 :: firstSlot[2] = 1 fi;
+#endif
+    start(0, 2); start(2, 0);
+#if ROTATORS > 1
+    start(1, 2); start(2, 1);
+#endif
+#endif
   }
+  do
+  PAIR(0, 1)
+#if N == 2
+  NODE(0, 1, 1)
+  NODE(1, 0, 0)
+#if CUTS > 0
+  :: atomic { !cut && cuts < CUTS && !EVERYONE_DONE ->
+       cuts++; cut = 1; healing = 1;
+       lose(0, 1); lose(1, 0);
+       sends[T(0, 1, 0)] = 0; sends[T(0, 1, 1)] = 0; sends[T(1, 0, 0)] = 0; sends[T(1, 0, 1)] = 0;
+       reads[T(0, 1, 0)] = 0; reads[T(0, 1, 1)] = 0; reads[T(1, 0, 0)] = 0; reads[T(1, 0, 1)] = 0;
+       stale[T(0, 1, 0)] = 1; stale[T(0, 1, 1)] = 1; stale[T(1, 0, 0)] = 1; stale[T(1, 0, 1)] = 1;
+       heardFresh[P(0, 1)] = 0; heardFresh[P(1, 0)] = 0 }
+  :: atomic { cut -> cut = 0; CHECK }
+  :: atomic { healing && !cut && PASSES(0, 1, egress[P(0, 1)]) && PASSES(1, 0, egress[P(1, 0)]) -> healing = 0 }
+#endif
+#else
+  PAIR(0, 2)
+#if ROTATORS > 1
+  PAIR(1, 2)
+#endif
+  NODE(0, 1, 2)
+#if ROTATORS > 1
+  NODE(1, 0, 2)
+  NODE(2, 0, 1)
+#endif
+#endif
+  :: EVERYONE_DONE -> break
+  od
 }
