@@ -1,64 +1,8 @@
-/** Runs within the guest: the compliance of the kernel driver, and the search for private keys. */
-import assert from 'node:assert/strict'
-import { join } from 'node:path'
-import { CASES } from '../compliance/wg-driver.ts'
-import { inside, Peer, run } from '../support/datapath/in-namespace.ts'
-import { privateKeyForms, scanMemory } from '../support/wg/key-scan.ts'
-import { formatResult, type TestResult } from './protocol.ts'
+/** Runs within the guest: what needs WireGuard of the kernel. */
+import { testControl } from './control.ts'
+import { testDriver } from './driver.ts'
+import { finish } from './harness.ts'
 
-const NAMESPACE = 'compliance'
-const filter = process.env['TESTS'] ?? ''
-let failed = 0
-
-async function test(name: string, act: () => Promise<Record<string, number> | undefined>): Promise<void> {
-  if (!name.includes(filter)) return
-  const start = performance.now()
-  let result: Omit<TestResult, 'milliseconds'>
-  try {
-    const figures = await act()
-    result = { name, ok: true, ...(figures && { figures }) }
-  } catch (error) {
-    failed++
-    result = { name, ok: false, error: error instanceof Error ? error.message : String(error) }
-  }
-  console.log(formatResult({ ...result, milliseconds: Math.round(performance.now() - start) }))
-}
-
-process.env['SEKISHO_TEST_DRIVER'] = 'kernel'
-process.env['SEKISHO_TEST_PREFIX'] = 'kwg'
-run('ip', 'netns', 'add', NAMESPACE)
-run(...inside(NAMESPACE, 'ip', 'link', 'set', 'lo', 'up'))
-const peer = new Peer(NAMESPACE, join(import.meta.dirname, '../support/wg/driver-peer.ts'))
-
-for (const { name } of CASES)
-  await test(`kernel driver: ${name}`, async () => {
-    await peer.call('run', name)
-    return undefined
-  })
-
-await test('kernel driver: tells whether single allowed IPs can be removed, and leaves no device of the question', async () => {
-  const { removeAllowedIp } = await peer.call<{ removeAllowedIp: boolean }>('features')
-  assert.ok(!run(...inside(NAMESPACE, 'ip', '-o', 'link')).includes('sekisho-probe'))
-  return { removeAllowedIp: Number(removeAllowedIp) }
-})
-
-await test('T-KEYMEM: private keys are nowhere in the memory of the process that made and read them', async () => {
-  const { publicKey } = await peer.call<{ publicKey: string }>('create', 'kwg7')
-  const forms = privateKeyForms('kwg7', inside(NAMESPACE))
-  for (let i = 0; i < 5; i++) {
-    await peer.call('rotate', 'kwg7')
-    forms.push(...privateKeyForms('kwg7', inside(NAMESPACE)))
-  }
-  await peer.call('readOften', 'kwg7', 20)
-  const { bytes, hits } = scanMemory(await peer.call<number>('pid'), [Buffer.from(publicKey), ...forms])
-  await peer.call('delete', 'kwg7')
-  assert.ok((hits[0] ?? 0) > 0, 'the public key is not found: the search is blind')
-  assert.deepEqual(
-    hits.slice(1),
-    forms.map(() => 0),
-  )
-  return { bytes, keys: forms.length / 4 }
-})
-
-await peer.end()
-process.exitCode = failed > 0 ? 1 : 0
+await testControl()
+await testDriver()
+finish()

@@ -19,9 +19,9 @@ const ROOT = join(import.meta.dirname, '../..')
 const BUILD = join(ROOT, 'build/vm')
 
 /** Loaded in this order with what each depends on; one that a kernel has built in is passed over. */
-const MODULES = ['wireguard', 'veth', 'bridge', 'dummy', 'tun', 'nf_tables', 'sch_netem']
+const MODULES = ['wireguard', 'veth', 'bridge', 'dummy', 'tun', 'nf_tables', 'sch_netem', 'sch_ingress', 'cls_bpf']
 /** Programs of the machine that go along, with their libraries. */
-const PROGRAMS = ['ip', 'tc', 'wg', 'nsenter']
+const PROGRAMS = ['ip', 'tc', 'wg', 'nsenter', 'nft', 'mount']
 
 export interface Kernel {
   /** "6.1", "6.12". */
@@ -149,6 +149,7 @@ export function prepareCheckout(): string {
   for (const file of readdirSync(join(ROOT, 'build')))
     if (/\.(node|o)$/.test(file) && !file.includes('asan'))
       copyFileSync(join(ROOT, 'build', file), join(home, 'build', file))
+  cpSync(join(ROOT, 'build/vm/programs'), join(home, 'build/vm/programs'), { recursive: true })
   addLibraries(join(ROOT, 'build/sekisho.node'), (from, to) => {
     mkdirSync(join(stage, dirname(to)), { recursive: true })
     copyFileSync(realpathSync(from), join(stage, to))

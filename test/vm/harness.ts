@@ -1,0 +1,49 @@
+/** Runs tests one after the other within the guest, and says of each what became of it. */
+import { formatResult, type TestResult } from './protocol.ts'
+
+export type Figures = Readonly<Record<string, number>>
+
+const filter = process.env['TESTS'] ?? ''
+/** More rotations, every state, the slow limits. */
+export const LONG = process.env['VM_LONG'] === '1'
+
+let failed = 0
+
+export const wanted = (...names: readonly string[]): boolean => names.some((name) => name.includes(filter))
+
+/** Is passed over when TESTS names others. The function gives what was counted. */
+export async function test(name: string, act: () => Promise<Figures | undefined>): Promise<void> {
+  if (!wanted(name)) return
+  const start = performance.now()
+  let result: Omit<TestResult, 'milliseconds'>
+  try {
+    const figures = await act()
+    result = { name, ok: true, ...(figures && { figures }) }
+  } catch (error) {
+    failed++
+    result = { name, ok: false, error: error instanceof Error ? error.message : String(error) }
+  }
+  console.log(formatResult({ ...result, milliseconds: Math.round(performance.now() - start) }))
+}
+
+export const sleep = async (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Waits until it holds, and tells how long that took, ms; throws with `describe` when it never does. */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+  describe: () => string | Promise<string> = () => '',
+): Promise<number> {
+  const start = performance.now()
+  while (!(await holds())) {
+    if (performance.now() - start > timeoutMs) throw new Error(`${what}: not in ${timeoutMs} ms\n${await describe()}`)
+    await sleep(50)
+  }
+  return performance.now() - start
+}
+
+/** What a failed test left running does not keep the guest. */
+export function finish(): never {
+  process.exit(failed > 0 ? 1 : 0)
+}
