@@ -1,57 +1,36 @@
-import { mkdirSync } from 'node:fs'
-import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { pino } from 'pino'
-import { createDnsThreads } from './agent/dns-threads.ts'
-import { createLedgerThread } from './agent/ledger-thread.ts'
+import { addressesKey } from './agent/addresses.ts'
+import type { GateEntries } from './agent/gate.ts'
 import { agentMetrics } from './agent/metrics.ts'
-import { addressesKey, createPolicyLoop } from './agent/policy-loop.ts'
+import { createStops } from './agent/stops.ts'
 import { createView } from './agent/view.ts'
 import type { Config } from './config/schema.ts'
 import { SekishoError } from './core/errors.ts'
-import { formatIp, type Ip, parseIp } from './core/ip.ts'
-import { cleanupDatapath, createDatapath } from './datapath/datapath.ts'
-import { openEndpointIds } from './datapath/endpoint-ids.ts'
-import { datapathMetrics } from './datapath/metrics.ts'
-import { createDnsMetrics } from './dns/metrics.ts'
-import { fqdnMetrics } from './fqdn/metrics.ts'
-import { createLearningMemory } from './fqdn/shared/learning-memory.ts'
+import { type Ip, parseIp } from './core/ip.ts'
 import { createHttpServer } from './http/server.ts'
-import { identityMetrics } from './identity/metrics.ts'
 import { createMetrics } from './metrics/registry.ts'
 import { loadNative } from './native/load.ts'
 import { listAddresses, NETLINK_ROUTE, openConnection } from './netlink/netlink.ts'
-import { PolicyMetrics } from './policy/metrics.ts'
-
-const here = (path: string): URL => new URL(path, import.meta.url)
-const DATAPATH_OBJECT = here('../build/datapath.o').pathname
 
 const NODE_ADDRESSES_MS = 5000
-const DROPS_MS = 250
-/** The tcp thread has this many places for answers that wait (src/tcp.ts). */
-const TCP_PENDING = 512
 /** How long /readyz says no before anything ends, ms: probes and load balancers see it first. */
 const LAMEDUCK_MS = 100
 
 /** What tests put in the place of product parts; nothing of it can be set from a file or the environment. */
-export interface AgentOverrides {
-  readonly workerEntry?: URL
-  readonly tcpEntry?: URL
-  readonly ledgerEntry?: URL
-  readonly compilerEntry?: URL
-}
+export type AgentOverrides = GateEntries
 
-/** Wires the rooms of the main thread: the order of start, and its reverse. */
+/**
+ * Wires the rooms of the main thread: the order of start, and its reverse. Gate and seal are loaded only where they run, and
+ * neither waits for the other.
+ */
 export async function runAgent(config: Config, overrides: AgentOverrides = {}): Promise<number> {
   const log = pino({ level: config.log.level, base: null, timestamp: pino.stdTimeFunctions.isoTime })
   const part = (name: string) => log.child({ part: name })
   const native = loadNative()
   const node = config.node.name === '' ? hostname() : config.node.name
-  mkdirSync(config.state.dir, { recursive: true, mode: 0o700 })
   const signalled = waitForSignal()
-  const up = new Set<string>()
-  const stops: (() => Promise<void> | void)[] = []
+  const stops = createStops(log)
 
   const route = openConnection(native, NETLINK_ROUTE)
   const nodeAddresses = (): readonly Ip[] =>
@@ -60,122 +39,46 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
       : listAddresses(route).map(({ ip }) => ip)
 
   try {
-    const datapath = createDatapath({ native, log: part('datapath'), object: DATAPATH_OBJECT }, config.datapath)
-    const kicks = Array.from({ length: config.dns.workers }, () => native.openEvent())
-    const seed = crypto.getRandomValues(new Uint32Array(2))
-    const learning = createLearningMemory({
-      clients: config.dns.workers + 1,
-      slotsPerClient: Math.max(config.dns.maxPending, TCP_PENDING),
-      maxEntries: config.fqdn.maxEntries,
-      minTtlSeconds: Math.ceil(config.fqdn.minTtl / 1000),
-      graceSeconds: Math.ceil(config.fqdn.grace / 1000),
-      seed: [seed[0] ?? 0, seed[1] ?? 0],
-    })
     let addresses = nodeAddresses()
-    const ledger = createLedgerThread(
-      {
-        learning,
-        kicks,
-        // Read when the thread starts, after the datapath did.
-        get maps() {
-          return datapath.maps
-        },
-        proxyPort: config.dns.port,
-        policyEntries: config.datapath.maps.policyEntries,
-        ipcacheEntries: config.datapath.maps.ipcacheEntries,
-        limits: {
-          maxAddressesPerName: config.fqdn.maxAddressesPerName,
-          maxNamesPerEndpoint: config.fqdn.maxNamesPerEndpoint,
-          maxEntries: config.fqdn.maxEntries,
-        },
-        conntrackIntervalMs: config.fqdn.conntrackInterval,
-        nodeAddresses: addresses.map(formatIp),
-        stateDir: config.state.dir,
-        snapshotIntervalMs: config.state.snapshotInterval,
-      },
-      overrides.ledgerEntry ?? here('./ledger.ts'),
-      part('ledger'),
-      () => dns.ledgerRestarted(),
-    )
-    const dns = createDnsThreads({
-      native,
-      config,
-      learning,
-      ledger,
-      kicks,
-      log: part('dns'),
-      workerEntry: overrides.workerEntry ?? here('./worker.ts'),
-      tcpEntry: overrides.tcpEntry ?? here('./tcp.ts'),
-    })
-    // The ports come first: a second agent must fail before it touches a map.
-    dns.listen()
-    await datapath.start()
-    stops.push(() => datapath.stop())
-    up.add('datapath')
-    await ledger.thread.start()
-    stops.push(() => ledger.thread.stop())
+    const serving = (): void => log.info({ node, port: config.dns.port, http: http.port }, 'serving')
+    const gate =
+      config.datapath.mode === 'off'
+        ? undefined
+        : await (
+            await import('./agent/gate.ts')
+          ).startGate({ config, native, part, entries: overrides, addresses, serving, stops })
+    const seal =
+      config.wireguard.mode === 'off'
+        ? undefined
+        : (await import('./agent/seal-parts.ts')).createNodeSeal({ config, node, native, part })
 
-    const policyMetrics = new PolicyMetrics()
-    const policy = createPolicyLoop({
-      config,
-      log: part('policy'),
-      compilerEntry: overrides.compilerEntry ?? here('./compiler.ts'),
-      endpointIds: openEndpointIds(join(config.state.dir, 'endpoints.json')),
-      datapath,
-      metrics: policyMetrics,
-      nodeAddresses: () => addresses,
-      apply: (generation, buffer) => ledger.apply(generation, buffer),
-      async use(buffer, generation) {
-        const taken = await dns.use(buffer, generation)
-        if (!up.has('dns')) {
-          await dns.start()
-          up.add('dns')
-          log.info({ node, port: config.dns.port, http: http.port }, 'serving')
-          // Written now: an agent that is killed would leave the next one to compile everything again.
-          flushCompileCache()
-        }
-        return taken
-      },
-      settled: (generation) => ledger.settled(generation),
-    })
-
-    const view = createView({ config, node, datapath, ledger, dns, policy, up })
+    const view = createView({ config, node, gate: gate?.view, seal })
     const metrics = createMetrics({ process: true })
     const http = createHttpServer({ ...config.http, view, metrics, log: part('http') })
-    for (const source of [
-      agentMetrics(view),
-      http.source,
-      datapathMetrics(datapath),
-      createDnsMetrics(dns.counters),
-      fqdnMetrics(ledger.stats),
-      identityMetrics(ledger.stats),
-      policyMetrics,
-    ]) {
+    for (const source of [agentMetrics(view), http.source, ...(gate?.sources ?? []), ...(seal?.sources ?? [])]) {
       metrics.add(source)
     }
     await http.start()
-    stops.push(() => http.stop())
+    stops.add(() => http.stop())
 
-    await policy.start()
-    stops.push(() => policy.stop())
+    // Tried again until it works, and waited for by nobody: names are answered without it.
+    seal?.start()
+    stops.add(() => seal?.stop())
 
-    const timers = [
-      setInterval(() => view.collectDrops(), DROPS_MS),
-      setInterval(() => {
-        const now = nodeAddresses()
-        if (addressesKey(now) === addressesKey(addresses)) return
-        addresses = now
-        ledger.nodes(now.map(formatIp))
-        policy.trigger()
-      }, NODE_ADDRESSES_MS),
-    ]
-    stops.push(() => timers.forEach((timer) => clearInterval(timer)))
+    const watch = setInterval(() => {
+      const now = nodeAddresses()
+      if (addressesKey(now) === addressesKey(addresses)) return
+      addresses = now
+      gate?.nodeAddresses(now)
+      seal?.addressesChanged()
+    }, NODE_ADDRESSES_MS)
+    stops.add(() => clearInterval(watch))
 
-    // Ends first: what is in flight still needs the ledger.
-    stops.push(() => dns.stop())
+    if (gate === undefined) log.info({ node, http: http.port }, 'the seal runs, without the gate')
+    else await gate.serve()
 
     const signal = await signalled
-    log.info({ signal }, 'stopping; programs and maps go on enforcing')
+    log.info({ signal }, 'stopping; what is in the kernel stays and goes on')
     http.lameduck()
     await new Promise((resolve) => setTimeout(resolve, LAMEDUCK_MS))
     return 0
@@ -183,13 +86,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     report(log, error)
     return 1
   } finally {
-    for (const stop of stops.reverse()) {
-      try {
-        await stop()
-      } catch (error) {
-        log.error({ err: error }, 'a part did not stop cleanly')
-      }
-    }
+    await stops.run()
     route.close()
   }
 }
@@ -207,8 +104,9 @@ function report(log: pino.Logger, error: unknown): void {
   if (known !== undefined) process.stderr.write(`${known.code}${known.hint === undefined ? '' : ` — ${known.hint}`}\n`)
 }
 
-/** Takes the datapath off the node. */
+/** Takes everything of ours off the node. */
 export async function cleanup(config: Config, tell: (line: string) => void): Promise<number> {
+  const { cleanupDatapath } = await import('./datapath/datapath.ts')
   cleanupDatapath({ native: loadNative() }, config.datapath)
   tell('removed: programs, maps, pins, routing rules')
   return 0

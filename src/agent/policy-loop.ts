@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config/schema.ts'
 import { writeFileAtomic } from '../core/atomic-file.ts'
-import { formatIp, type Ip } from '../core/ip.ts'
+import type { Ip } from '../core/ip.ts'
 import type { Startable } from '../core/lifecycle.ts'
 import type { Log } from '../core/log.ts'
 import type { EndpointIds } from '../datapath/endpoint-ids.ts'
@@ -15,6 +15,7 @@ import type { PolicyMetrics } from '../policy/metrics.ts'
 import { openSnapshot } from '../policy/snapshot.ts'
 import { superviseThread, type Thread } from '../threads/supervisor.ts'
 import { trimHeap } from '../threads/trim-heap.ts'
+import { addressesKey } from './addresses.ts'
 
 /** The texts in force, so that a restart beside a broken file still has the last good one. */
 const LAST_GOOD = 'policy.json'
@@ -306,6 +307,3 @@ const inForceKey = (reply: CompileReply, endpoints: readonly EndpointSpec[], add
     endpoints.map((endpoint) => ({ ...endpoint, addresses: addressesKey(endpoint.addresses) })),
     addressesKey(addresses),
   ])
-
-/** One text for one set of addresses, whatever the order. */
-export const addressesKey = (addresses: readonly Ip[]): string => addresses.map(formatIp).sort().join(' ')

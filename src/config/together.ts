@@ -33,6 +33,11 @@ export function checkNeeded(config: Partial<Config>): ConfigProblem[] {
   return problems
 }
 
+/** What fits into a record (src/wg/directory/record.ts), and into the guard. */
+const MAX_PREFIXES = 64
+const MAX_ENDPOINTS = 16
+const MAX_BYPASS = 32
+
 type Conflict = (path: string, message: string) => void
 
 /** Settings that are good alone and do not fit together. */
@@ -80,7 +85,7 @@ function checkSeal(config: Config, conflict: Conflict): void {
   }
   if (datapath.mode !== 'off') {
     if (tables.includes(datapath.routeTable)) conflict('datapath.routeTable', 'is also a table of wireguard')
-    if ([seal.rulePriority, seal.slotRulePriority].includes(datapath.rulePriority)) {
+    if ([seal.rulePriority, seal.slotRulePriority, seal.slotRulePriority - 10].includes(datapath.rulePriority)) {
       conflict('datapath.rulePriority', 'is also a priority of wireguard')
     }
   }
@@ -114,11 +119,10 @@ function checkSealPrefixes({ wireguard: seal }: Config, conflict: Conflict): voi
     if (inside !== undefined)
       conflict('wireguard.endpoints', `${inside} lies in ${path}: the tunnel would run in itself`)
   }
-  const families = seal.probeAddresses.map((text) => parseIp(text).family)
-  if (new Set(families).size < families.length) conflict('wireguard.probeAddresses', 'has two addresses of one family')
-  for (const text of seal.probeAddresses) {
-    if (!own.some((prefix) => cidrContains(prefix, parseIp(text)))) {
-      conflict('wireguard.probeAddresses', `${text} lies in none of wireguard.prefixes`)
-    }
-  }
+  const counts = [
+    ['wireguard.extraPrefixes', own.length, MAX_PREFIXES],
+    ['wireguard.endpoints', seal.endpoints.length, MAX_ENDPOINTS],
+    ['wireguard.bypass', seal.bypass.length, MAX_BYPASS],
+  ] as const
+  for (const [path, count, most] of counts) if (count > most) conflict(path, `makes ${count}; at most ${most} can be`)
 }

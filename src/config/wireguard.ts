@@ -58,28 +58,30 @@ export const wireguardSchema = section('The seal: encryption between nodes.', {
     minimum: 1,
     maximum: 32765,
   }),
-  slotRulePriority: count('Priority of the rules that look into `slotTables`; before `rulePriority`.', {
-    default: 80,
-    minimum: 1,
-    maximum: 32765,
-  }),
+  slotRulePriority: count(
+    'Priority of the rules that look into `slotTables`; before `rulePriority`. Those of `bypass` are 10 before it.',
+    {
+      default: 80,
+      minimum: 11,
+      maximum: 32765,
+    },
+  ),
   nexthopBase: count('Number of the first nexthop object; each peer takes two.', {
     default: 5000,
     minimum: 1,
     maximum: 4294836224,
   }),
-  prefixes: list('Pod CIDRs of this node. Needed by `manage`.', 'prefix', { default: [] }),
+  prefixes: list(
+    'Pod CIDRs of this node; the first address of the first of each family is where its probes are answered. Needed by `manage`.',
+    'prefix',
+    { default: [] },
+  ),
   extraPrefixes: list(
     'More prefixes that live on this node: extra addresses where IPAM has no CIDR a node.',
     'prefix',
     {
       default: [],
     },
-  ),
-  probeAddresses: list(
-    'Addresses of this node inside `prefixes` that probes of peers are answered from, one a family. Empty: the first address of the first prefix of each family.',
-    'address',
-    { default: [] },
   ),
   endpoints: list(
     'Addresses at which peers reach this node. Empty: `node.addresses`, and without them those of the device of the default route.',
@@ -134,7 +136,10 @@ export const wireguardSchema = section('The seal: encryption between nodes.', {
   }),
   directory: section('Where nodes publish their public keys.', {
     kind: choice('`folder`: a shared folder, one file a node.', ['folder'], 'folder'),
-    path: text('The shared folder. Needed by `manage`.', { default: '', kind: 'path' }),
+    path: text(
+      'The shared folder; it is never made. Name a folder inside of the mounted file system, so that it is missing while that is not mounted. Needed by `manage`.',
+      { default: '', kind: 'path' },
+    ),
   }),
   observe: section('For `mode: observe`.', {
     device: text('The other manager’s device.', { default: 'cilium_wg0', pattern: '^[-a-zA-Z0-9_.@]{1,15}$' }),

@@ -70,7 +70,6 @@ test('the least configuration gets every default', () => {
       nexthopBase: 5000,
       prefixes: [],
       extraPrefixes: [],
-      probeAddresses: [],
       endpoints: [],
       underlay: [],
       encryptNodes: false,

@@ -74,8 +74,11 @@ test.each<[string, string, string]>([
   ['extra prefixes inside the others', 'extraPrefixes: [10.1.1.128/25]', 'wireguard.extraPrefixes[0]'],
   ['a prefix nobody would accept', 'extraPrefixes: [10.0.0.0/8]', 'wireguard.extraPrefixes[0]'],
   ['an endpoint inside the tunnel', 'endpoints: [10.1.1.7]', 'wireguard.endpoints'],
-  ['a probe address outside', 'probeAddresses: [10.2.0.1]', 'wireguard.probeAddresses'],
-  ['two probe addresses of one family', 'probeAddresses: [10.1.1.1, 10.1.1.2]', 'wireguard.probeAddresses'],
+  [
+    'more prefixes than a record holds',
+    `extraPrefixes: [${Array.from({ length: 63 }, (_, i) => `10.9.${i}.0/24`).join(', ')}]`,
+    'wireguard.extraPrefixes',
+  ],
 ])('%s does not fit', (_what, settings, path) => {
   const problems = bad(SEAL.replace('mode: manage', `mode: manage\n  ${settings.replaceAll(', quiet', '\n  quiet')}`))
   expect(paths(problems)).toContain(path)
@@ -86,7 +89,9 @@ test('tables and priorities of gate and seal must differ, where both run', () =>
   const both = (gate: string): string =>
     SEAL.replace('mode: off', `endpoints: /e, ${gate}`) + 'policy: { paths: [/p] }\n'
   expect(paths(bad(both('routeTable: 20000')))).toEqual(['datapath.routeTable'])
-  expect(paths(bad(both('rulePriority: 80')))).toEqual(['datapath.rulePriority'])
+  for (const taken of [90, 80, 70]) {
+    expect(paths(bad(both(`rulePriority: ${taken}`)))).toEqual(['datapath.rulePriority'])
+  }
   good(both('rulePriority: 9'))
   good(SEAL.replace('mode: off', 'mode: off, routeTable: 20000'))
 })

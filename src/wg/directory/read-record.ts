@@ -89,7 +89,7 @@ function canonical(raw: NodeRecord): NodeRecord | undefined {
 }
 
 /** An address that a host can have: not unspecified, loopback, multicast, broadcast or link-local. */
-function isHost(ip: Ip | undefined): ip is Ip {
+export function isHost(ip: Ip | undefined): ip is Ip {
   if (ip === undefined) return false
   const [first = 0, second = 0] = ip.bytes
   if (ip.family === 4) return first !== 0 && first !== 127 && first < 224 && !(first === 169 && second === 254)
