@@ -1,4 +1,5 @@
-// The pump's door: arguments, memory held by references, members. The turn itself is pump_send.c and pump_epoll.c.
+// The pump's door: arguments, memory held by references, members. The turn itself is pump_send.c and
+// pump_epoll.c, or pump_uring.c.
 // SPDX-License-Identifier: Apache-2.0
 #include "pump.h"
 
@@ -7,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,6 +77,7 @@ static void take_out(struct pump *pump, struct member *member) {
 static void pump_close(napi_env env, struct pump *pump) {
   if (!pump->open) return;
   pump->open = false;
+  pump_uring_close(pump);
   if (pump->epoll_fd >= 0) close(pump->epoll_fd);
   for (uint32_t i = 0; i < pump->capacity; i++) free(pump->table[i]);
   free(pump->table);
@@ -183,16 +186,19 @@ static bool reply_socket(napi_env env, napi_value value, const char *name, int f
   return false;
 }
 
-static bool read_options(napi_env env, napi_value options, struct pump *pump) {
+static bool read_options(napi_env env, napi_value options, struct pump *pump, uint32_t *path) {
   static const char *const names[] = {"buffer", "rx", "out", "header", "now", "reply4", "reply6"};
   napi_value values[ARRAY_LENGTH(names)];
   void *data[5];
   size_t length[5];
+  bool present;
+  *path = PATH_AUTO;
   if (!arg_object(env, options, "options")) return false;
   // Getters may run JavaScript: everything is fetched before any pointer is taken.
   for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
     if (!field(env, options, names[i], &values[i])) return false;
-  if (!field_u32(env, options, "slots", 1, MAX_SLOTS, &pump->slots) ||
+  if (!field_optional_u32(env, options, "path", PATH_AUTO, PATH_IO_URING, path, &present) ||
+      !field_u32(env, options, "slots", 1, MAX_SLOTS, &pump->slots) ||
       !field_u32(env, options, "stride", 1, MAX_STRIDE, &pump->stride) ||
       !reply_socket(env, values[5], "reply4", AF_INET, &pump->reply4.fd) ||
       !reply_socket(env, values[6], "reply6", AF_INET6, &pump->reply6.fd) ||
@@ -228,6 +234,20 @@ static bool read_options(napi_env env, napi_value options, struct pump *pump) {
   return true;
 }
 
+// What the kernel gives: io_uring may be switched off (kernel.io_uring_disabled), forbidden by a filter of system calls,
+// or too old (before 6.1). False with an exception pending.
+static bool open_path(napi_env env, struct pump *pump, uint32_t path) {
+  const char *call = "epoll_create1";
+  if (path != PATH_EPOLL && pump_uring_open(pump, &call)) return true;
+  if (path != PATH_IO_URING) {
+    call = "epoll_create1";
+    pump->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (pump->epoll_fd >= 0) return true;
+  }
+  throw_syscall(env, call, errno, NULL);
+  return false;
+}
+
 static napi_value pump_create(napi_env env, napi_callback_info info) {
   napi_value argv[1], handle;
   struct instance *instance = instance_get(env);
@@ -242,19 +262,16 @@ static napi_value pump_create(napi_env env, napi_callback_info info) {
   pump->open = true;
   pump->epoll_fd = -1;
   pump->reply4.first = pump->reply6.first = NONE;
-  if (!read_options(env, argv[0], pump)) goto failed;
+  uint32_t path;
+  if (!read_options(env, argv[0], pump, &path)) goto failed;
   if (!allocate(pump)) {
     throw_syscall(env, "calloc", ENOMEM, NULL);
     goto failed;
   }
-  pump->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (pump->epoll_fd < 0) {
-    throw_syscall(env, "epoll_create1", errno, NULL);
-    goto failed;
-  }
+  if (!open_path(env, pump, path)) goto failed;
   handle = handle_create(env, &pump->handle, HANDLE_PUMP, pump_finalize);
   if (handle == NULL) goto failed;
-  pump->header[HEADER_PATH] = PATH_EPOLL;
+  pump->header[HEADER_PATH] = pump->uring == NULL ? PATH_EPOLL : PATH_IO_URING;
   return handle;
 failed:
   pump_close(env, pump);
@@ -313,6 +330,22 @@ static bool inspect(napi_env env, struct member *member) {
   return true;
 }
 
+static int add_to_epoll(struct pump *pump, const struct member *member) {
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)member->generation << 32 | member->tag};
+  return epoll_ctl(pump->epoll_fd, EPOLL_CTL_ADD, member->fd, &event) < 0 ? errno : 0;
+}
+
+// Refuses what epoll_ctl(2) would: a descriptor that is there already, and one that is never waited for.
+static int add_to_uring(struct pump *pump, struct member *member) {
+  struct stat file;
+  if (fstat(member->fd, &file) < 0) return errno;
+  if (S_ISREG(file.st_mode) || S_ISDIR(file.st_mode)) return EPERM;
+  for (uint32_t i = 0; i < pump->capacity; i++)
+    if (pump->table[i] != NULL && pump->table[i]->fd == member->fd) return EEXIST;
+  pump_uring_add(pump, member);
+  return 0;
+}
+
 static napi_value pump_add(napi_env env, napi_callback_info info) {
   napi_value argv[4];
   struct pump *pump;
@@ -334,13 +367,14 @@ static napi_value pump_add(napi_env env, napi_callback_info info) {
     throw_syscall(env, "malloc", ENOMEM, NULL);
     return NULL;
   }
-  wanted.generation = ++pump->generation;
+  // No member has generation 0.
+  if (++pump->generation == 0) pump->generation = 1;
+  wanted.generation = pump->generation;
   *member = wanted;
-  struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)member->generation << 32 | member->tag};
-  if (epoll_ctl(pump->epoll_fd, EPOLL_CTL_ADD, member->fd, &event) < 0) {
-    int error = errno;
+  int error = pump->uring == NULL ? add_to_epoll(pump, member) : add_to_uring(pump, member);
+  if (error != 0) {
     free(member);
-    throw_syscall(env, "epoll_ctl(ADD)", error, NULL);
+    throw_syscall(env, pump->uring == NULL ? "epoll_ctl(ADD)" : "pump_add", error, NULL);
     return NULL;
   }
   place(pump, member);
@@ -361,7 +395,9 @@ static napi_value pump_remove(napi_env env, napi_callback_info info) {
     return NULL;
   }
   // A descriptor that was closed before is out of the epoll set already.
-  int error = epoll_ctl(pump->epoll_fd, EPOLL_CTL_DEL, member->fd, NULL) < 0 ? errno : 0;
+  int error = 0;
+  if (pump->uring != NULL) pump_uring_remove(pump, member);
+  else if (epoll_ctl(pump->epoll_fd, EPOLL_CTL_DEL, member->fd, NULL) < 0) error = errno;
   take_out(pump, member);
   free(member);
   if (error != 0 && error != EBADF && error != ENOENT) {
@@ -397,11 +433,16 @@ static napi_value pump_step(napi_env env, napi_callback_info info) {
     return NULL;
   if (timeout < 0) timeout = 0;
   if (timeout > MAX_TIMEOUT_MS) timeout = MAX_TIMEOUT_MS;
-  pump->header[HEADER_KICKED] = 0;
-  pump->header[HEADER_SEND_ERRORS] = (int32_t)pump_send(pump, outgoing);
-  int64_t received = pump_epoll_receive(pump, (int)timeout);
+  int64_t received;
+  if (pump->uring != NULL) {
+    received = pump_uring_turn(pump, outgoing, (int)timeout);
+  } else {
+    pump->header[HEADER_KICKED] = 0;
+    pump->header[HEADER_SEND_ERRORS] = (int32_t)pump_send(pump, outgoing);
+    received = pump_epoll_receive(pump, (int)timeout);
+  }
   if (received < 0) {
-    throw_syscall(env, "epoll_wait", errno, NULL);
+    throw_syscall(env, pump->uring != NULL ? "io_uring_enter" : "epoll_wait", errno, NULL);
     return NULL;
   }
   struct timespec now;

@@ -46,8 +46,7 @@ uint16_t udp_checksum(const uint8_t *source, const uint8_t *destination, size_t 
 
 static bool is_mapped(const uint8_t *address) { return memcmp(address, mapped_prefix, sizeof(mapped_prefix)) == 0; }
 
-// Which socket a record leaves by; NULL with *error set when it is no record.
-static struct member *route(struct pump *pump, const uint32_t *record, int *error) {
+struct member *pump_route(struct pump *pump, const uint32_t *record, int *error) {
   uint32_t offset = record[OUT_OFFSET], length = record[OUT_LENGTH], tag = record[OUT_TAG];
   *error = EINVAL;
   if (offset > pump->buffer_length || length > pump->buffer_length - offset) return NULL;
@@ -121,7 +120,7 @@ static void build_reply(struct out_slot *slot, struct msghdr *message, const uin
   }
 }
 
-static void build(struct pump *pump, uint32_t at, const uint32_t *record) {
+void pump_build(struct pump *pump, uint32_t at, const uint32_t *record) {
   struct out_slot *slot = &pump->out_slot[at];
   struct msghdr *message = &pump->out_message[at].msg_hdr;
   slot->iov[1].iov_base = pump->buffer + record[OUT_OFFSET];
@@ -137,15 +136,6 @@ static void build(struct pump *pump, uint32_t at, const uint32_t *record) {
   }
 }
 
-static void remember_error(struct pump *pump, struct member *member, int error) {
-  if (member->kind != PUMP_UPSTREAM) return;
-  if (member->pending_error == 0) {
-    member->pending = pump->pending;
-    pump->pending = member;
-  }
-  member->pending_error = error;
-}
-
 // sendmmsg(2) stops at the first datagram that fails. When that is the first of a call, it gets its errno and the rest
 // are tried; when others went before it, the kernel keeps the errno to itself, and the next call tries it again. So a
 // refusal that comes in amid a run is not reported; the one that follows from the last datagram of the run is.
@@ -154,7 +144,7 @@ static uint32_t send_member(struct pump *pump, struct member *member) {
   bool retried = false;
   for (uint32_t i = member->first; i != NONE; i = pump->out_next[i]) {
     pump->out_order[count] = i;
-    build(pump, count++, pump->out + (size_t)i * OUT_WORDS);
+    pump_build(pump, count++, pump->out + (size_t)i * OUT_WORDS);
   }
   while (at < count) {
     int sent = sendmmsg(member->fd, pump->out_message + at, count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -167,7 +157,7 @@ static uint32_t send_member(struct pump *pump, struct member *member) {
     if (error == EINTR) continue;
     // On a connected socket this is nearly always the answer to an earlier datagram, and this one was not sent.
     if (error == ECONNREFUSED && !retried) {
-      remember_error(pump, member, error);
+      pump_remember_error(pump, member, error);
       retried = true;
       continue;
     }
@@ -185,7 +175,7 @@ uint32_t pump_send(struct pump *pump, uint32_t outgoing) {
   for (uint32_t i = 0; i < outgoing; i++) {
     uint32_t *record = pump->out + (size_t)i * OUT_WORDS;
     int error;
-    struct member *member = route(pump, record, &error);
+    struct member *member = pump_route(pump, record, &error);
     if (member == NULL) {
       record[OUT_ERRNO] = (uint32_t)error;
       refused++;

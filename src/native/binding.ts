@@ -115,8 +115,13 @@ export const HEADER_WORDS = 16
 export const HEADER_KICKED = 0
 /** Datagrams the kernel refused in the last send. */
 export const HEADER_SEND_ERRORS = 1
-/** 1 epoll, 2 io_uring. */
+/** PATH_EPOLL or PATH_IO_URING, written by `pumpCreate`. */
 export const HEADER_PATH = 2
+
+/** How a pump waits. PATH_AUTO: io_uring where the kernel gives it (6.1 and later, and not forbidden), else epoll. */
+export const PATH_AUTO = 0
+export const PATH_EPOLL = 1
+export const PATH_IO_URING = 2
 
 /**
  * The arrays must be on ArrayBuffers of fixed size that are not shared; the pump keeps them alive. A step on detached
@@ -138,6 +143,8 @@ export interface PumpOptions {
   /** From `openUdpReply`, -1 where a family is off. */
   readonly reply4: Fd
   readonly reply6: Fd
+  /** PATH_AUTO when left out. PATH_IO_URING throws where the kernel does not give it. */
+  readonly path?: number
 }
 
 declare const pumpBrand: unique symbol
@@ -153,9 +160,9 @@ export interface PumpCalls {
   /** Remove a socket before its descriptor is closed: a number that is used again would be sent to. */
   pumpRemove(pump: Pump, tag: number): void
   /**
-   * One turn: sends the first `outgoing` records of `out` (runs of one socket in one sendmmsg), then waits at most
-   * `timeoutMs` (0 polls, more than 1000 is 1000) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
-   * so that one cannot starve the rest. Never throws once created with good arguments, save for a fatal epoll error.
+   * One turn: sends the first `outgoing` records of `out` (epoll: runs of one socket in one sendmmsg; io_uring: all with
+   * the wait), then waits at most `timeoutMs` (0 polls, more than 1000 is 1000) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
+   * so that one cannot starve the rest. Never throws once created with good arguments, save for a fatal epoll or io_uring error.
    * Records of one socket leave in their order; sockets may overtake each other. A datagram that runs into the refusal
    * (ECONNREFUSED) of an earlier one is sent again, and the refusal comes as an error record.
    */

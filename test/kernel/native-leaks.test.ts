@@ -3,11 +3,15 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
-import { PUMP_KICK } from '../../src/native/binding.ts'
+import { PATH_EPOLL, PATH_IO_URING, PUMP_KICK, PUMP_LISTENER } from '../../src/native/binding.ts'
 import { loadNative } from '../../src/native/load.ts'
 import { Bench, LOOPBACK4, LOOPBACK6, openDescriptors, thrownBy } from '../native/support.ts'
 
 const ROUNDS = 1000
+const PATHS = [
+  ['epoll', PATH_EPOLL],
+  ['io_uring', PATH_IO_URING],
+] as const
 const native = loadNative()
 const hash = { type: 1, keySize: 4, valueSize: 4, maxEntries: 1, flags: 0, name: 'sekisho_test' }
 const tcp = native.openTcpListener({ address: LOOPBACK4, port: 0, transparent: false, backlog: 4096 })
@@ -45,12 +49,12 @@ describe('descriptors', () => {
     })
   }
 
-  test('pumps and rings: the same', () => {
+  test.each(PATHS)('pumps by %s, and rings: the same', (_, path) => {
     const ring = native.bpfMapCreate({ ...hash, type: 27, keySize: 0, valueSize: 0, maxEntries: 4096 })
     const event = native.openEvent()
     const before = openDescriptors()
     for (let i = 0; i < ROUNDS; i++) {
-      const { pump } = new Bench(native, { slots: 4, stride: 64, maxOut: 4 })
+      const { pump } = new Bench(native, { slots: 4, stride: 64, maxOut: 4, path })
       native.pumpAdd(pump, event, PUMP_KICK, i)
       native.pumpDestroy(pump)
       native.bpfRingClose(native.bpfRingOpen(ring))
@@ -59,6 +63,32 @@ describe('descriptors', () => {
     native.close(ring)
     native.close(event)
   })
+
+  test.each(PATHS)(
+    'by %s: a socket that is closed after its pump, or after it was removed, is gone at once',
+    (_, path) => {
+      const open = (port: number): number => native.openUdpListener({ address: LOOPBACK4, port, transparent: false })
+      const first = open(0)
+      const port = native.localPort(first)
+      native.close(first)
+      const before = openDescriptors()
+      for (let i = 0; i < ROUNDS; i++) {
+        // EADDRINUSE while the kernel still holds the one before.
+        const fd = open(port)
+        const bench = new Bench(native, { slots: 4, stride: 64, maxOut: 4, path })
+        native.pumpAdd(bench.pump, fd, PUMP_LISTENER, 1)
+        bench.step()
+        if (i % 2 === 0) native.pumpRemove(bench.pump, 1)
+        else native.pumpDestroy(bench.pump)
+        native.close(fd)
+        if (i % 2 === 0) {
+          native.close(open(port))
+          native.pumpDestroy(bench.pump)
+        }
+      }
+      expect(openDescriptors()).toBe(before)
+    },
+  )
 
   test('a call that fails half way leaves none', () => {
     const taken = native.openUdpListener({ address: LOOPBACK4, port: 0, transparent: false })
@@ -101,13 +131,13 @@ describe('descriptors', () => {
 })
 
 describe('memory', () => {
-  test('10,000 pumps with large scratch do not make the process grow', () => {
+  test.each(PATHS)('10,000 pumps by %s with large scratch do not make the process grow', (_, path) => {
     const round = (): void => {
       for (let i = 0; i < 100; i++) {
-        native.pumpDestroy(native.pumpCreate({ ...shared.options, slots: 256, stride: 64 }))
+        native.pumpDestroy(native.pumpCreate({ ...shared.options, slots: 256, stride: 64, path }))
       }
     }
-    const shared = new Bench(native, { slots: 256, stride: 64, maxOut: 1024 })
+    const shared = new Bench(native, { slots: 256, stride: 64, maxOut: 1024, path })
     for (let i = 0; i < 20; i++) round()
     const before = process.memoryUsage.rss()
     for (let i = 0; i < 100; i++) round()

@@ -8,7 +8,7 @@ const header = ['pump.h', 'wgsock.h']
 
 /** Names and numbers of the enums that are written as `NAME = 1`. */
 const inC = new Map(
-  [...header.matchAll(/\b((?:PUMP|OUT|RX|HEADER|PROBE)_[A-Z_]+) = (\d+)/g)].map((m) => [m[1] ?? '', Number(m[2])]),
+  [...header.matchAll(/\b((?:PUMP|OUT|RX|HEADER|PATH|PROBE)_[A-Z_]+) = (\d+)/g)].map((m) => [m[1] ?? '', Number(m[2])]),
 )
 const inTypeScript = new Map(
   Object.entries<unknown>(binding).flatMap(([name, value]) =>

@@ -13,6 +13,7 @@ import {
   OUT_SOURCE_PORT,
   OUT_TAG,
   OUT_WORDS,
+  PATH_AUTO,
   RX_DESTINATION,
   RX_DESTINATION_PORT,
   RX_FAMILY,
@@ -65,6 +66,7 @@ export class Bench {
       now: new Float64Array(1),
       reply4: size.reply4 ?? -1,
       reply6: size.reply6 ?? -1,
+      path: size.path ?? PATH_AUTO,
     }
     this.pump = native.pumpCreate(this.options)
   }
