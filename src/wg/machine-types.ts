@@ -127,6 +127,10 @@ export type WgEvent =
   /** The device of a slot is gone, or receives nothing although its handshakes work. */
   | { readonly kind: 'broken'; readonly slot: Slot; readonly wallMs: number }
   | { readonly kind: 'target'; readonly target: Target }
+  /** Our record must be written again: our addresses changed, or it was removed. */
+  | { readonly kind: 'republish' }
+  /** What the directory says of us, read only after the start or written by somebody else; newer than what we know of. */
+  | { readonly kind: 'own'; readonly record: NodeRecord; readonly wallMs: number }
   | { readonly kind: 'tick'; readonly wallMs: number }
 
 /** In the order they must be done. */

@@ -1,4 +1,5 @@
 import { takeCensus } from './census.ts'
+import type { NodeRecord } from './directory/record.ts'
 import type { Job, OwnSlot, Rotation, Step, WgEffect, WgEvent, WgState } from './machine-types.ts'
 import {
   forgetProof,
@@ -65,6 +66,10 @@ function next(state: WgState, event: WgEvent, now: number, effects: WgEffect[]):
       const leavingSince = event.target === 'off' ? now : state.leavingSince
       return each({ ...state, target: event.target, leavingSince }, now, effects, (pair) => pair)
     }
+    case 'republish':
+      return publish({ ...state, revision: state.revision + 1 }, now, effects)
+    case 'own':
+      return takeOwn(state, event.record, event.wallMs, now, effects)
     case 'tick':
       return tick(state, event.wallMs, now, effects)
   }
@@ -141,10 +146,11 @@ function takeKey(
   if (old.publicKey === publicKey) return state
   effects.push(keyEvent('retired', slot, state.slots), { kind: 'keyEvent', event: 'created', slot, publicKey })
   const { rotation } = state
-  const reason = rotation.phase === 'rekeying' && rotation.slot === slot ? rotation.reason : 'Repair'
+  // A key that came in the middle of a rotation of the same slot, by whatever hand, is the one that was to be made.
+  const expected = rotation.phase !== 'idle' && rotation.slot === slot
+  const reason = expected ? rotation.reason : 'Repair'
   if (reason === 'Compromise') effects.push({ kind: 'cutSessions', slot })
   const made: OwnSlot = { publicKey, generation: old.generation + 1, since: wallMs, bornAt: now }
-  const expected = rotation.phase === 'rekeying' && rotation.slot === slot
   const rekeyed: WgState = {
     ...state,
     slots: slot === 0 ? [made, state.slots[1]] : [state.slots[0], made],
@@ -155,6 +161,19 @@ function takeKey(
   }
   const reviewed = each(rekeyed, now, effects, (pair) => pair)
   return publish(reviewed, now, effects)
+}
+
+/** Ages and generations of keys that are still ours come from the record; ours goes above it. */
+function takeOwn(state: WgState, record: NodeRecord, wallMs: number, now: number, effects: WgEffect[]): WgState {
+  const slot = (id: Slot): OwnSlot => {
+    const own = state.slots[id]
+    const said = record.slots.find((one) => one.id === id)
+    if (said === undefined) return own
+    if (said.publicKey !== own.publicKey) return { ...own, generation: Math.max(own.generation, said.gen + 1) }
+    return { ...own, generation: said.gen, since: said.since, bornAt: now - Math.max(0, wallMs - said.since) }
+  }
+  const revision = Math.max(state.revision, record.revision) + 1
+  return publish({ ...state, slots: [slot(0), slot(1)], revision }, now, effects)
 }
 
 function count(state: WgState, slot: Slot, packets: number, now: number): WgState {
@@ -243,7 +262,10 @@ const rest = (state: WgState): Rotation => ({
   dueAt: nextDue(state.slots, state.config, spreadOf(`${state.uid} ${state.revision}`)).dueAt,
 })
 
-/** Starts the next rotation: what was asked for, else what is due. A repair sets aside one that still waits. */
+/**
+ * Starts the next rotation: what was asked for, else what is due. A repair sets aside one that still waits, and does not wait
+ * for peers to prove a key that is made already.
+ */
 function begin(state: WgState, now: number): WgState {
   const { rotation } = state
   const [job, ...queue] = state.queue
@@ -253,7 +275,8 @@ function begin(state: WgState, now: number): WgState {
     const { slot } = nextDue(state.slots, state.config, 0)
     return { ...state, rotation: { phase: 'waiting', slot, reason: 'Rotate', since: now } }
   }
-  if (job?.reason !== 'Repair' || rotation.phase === 'rekeying' || rotation.phase === 'settling') return state
+  if (job?.reason !== 'Repair' || rotation.phase === 'rekeying') return state
+  if (rotation.phase === 'settling') return { ...state, queue, rotation: { phase: 'waiting', ...job, since: now } }
   const later: Job = { slot: rotation.slot, reason: rotation.reason }
   const rotations = rotation.reason === 'Repair' || rotation.slot === job.slot ? queue : [later, ...queue]
   if (rotation.reason === 'Repair') return state

@@ -33,6 +33,7 @@ export class DirectoryView {
   /** By name: well-formed, but in conflict with an earlier owner. Tried again when something goes. */
   readonly #waiting = new Map<string, NodeRecord>()
   readonly #owners = new Map<string, string>()
+  readonly #uids = new Map<string, string>()
   readonly #prefixes = new Map<string, { readonly cidr: Cidr; readonly name: string }>()
   readonly #lengths = new Map<string, number>()
   #complete = false
@@ -48,6 +49,21 @@ export class DirectoryView {
 
   get records(): ReadonlyMap<string, NodeRecord> {
     return this.#records
+  }
+
+  /** Some record that stands or waits has this key: a peer with it must not be taken for a stranger. */
+  claims(publicKey: string): boolean {
+    const point = pointOf(publicKey)
+    if (this.#owners.has(point)) return true
+    for (const { slots } of this.#waiting.values())
+      if (slots.some((slot) => pointOf(slot.publicKey) === point)) return true
+    return false
+  }
+
+  /** The same of a prefix, in canonical text. */
+  claimsPrefix(text: string): boolean {
+    const named = ({ prefixes }: NodeRecord): boolean => prefixes.includes(text)
+    return [...this.#records.values()].some(named) || [...this.#waiting.values()].some(named)
   }
 
   apply(event: DirectoryEvent): ViewChange[] {
@@ -68,7 +84,10 @@ export class DirectoryView {
     const read = readRecord(value, { domain: this.#self.domain, name })
     if (!read.ok) return [{ kind: 'refused', name, refused: read.error }]
     const record = read.value
-    if (name === this.#self.name && record.nodeUID === this.#self.uid) return [{ kind: 'own', record }]
+    if (name === this.#self.name) {
+      if (record.nodeUID === this.#self.uid) return [{ kind: 'own', record }]
+      return [{ kind: 'refused', name, refused: { reason: 'writer', detail: 'our own name, with another UID' } }]
+    }
     const known = this.#records.get(name)
     if (known?.nodeUID === record.nodeUID && record.revision <= known.revision) return []
     // A name that comes back with an older owner is a late message about a node that was replaced.
@@ -79,7 +98,7 @@ export class DirectoryView {
   #consider(record: NodeRecord): ViewChange[] {
     const claim = this.#judge(record)
     if (claim.refused !== undefined) {
-      if (claim.refused.reason === 'key-taken' || claim.refused.reason === 'prefix-taken') {
+      if (['key-taken', 'prefix-taken', 'writer'].includes(claim.refused.reason)) {
         this.#waiting.set(record.node, record)
       }
       return [{ kind: 'refused', name: record.node, refused: claim.refused }]
@@ -108,6 +127,17 @@ export class DirectoryView {
   #judge(record: NodeRecord): { refused?: Refused; displaced: Set<string>; reason: Refusal } {
     const displaced = new Set<string>()
     let reason: Refusal = 'key-taken'
+    if (record.nodeUID === this.#self.uid) {
+      return { refused: { reason: 'writer', detail: 'the UID of this node' }, displaced, reason }
+    }
+    const namesake = this.#uids.get(record.nodeUID)
+    if (namesake !== undefined && namesake !== record.node) {
+      reason = 'writer'
+      if (!this.#wins(record, namesake)) {
+        return { refused: { reason, detail: `${namesake} has the UID` }, displaced, reason }
+      }
+      displaced.add(namesake)
+    }
     const own = new Set(this.#self.keys().map(pointOf))
     for (const { publicKey, id } of record.slots) {
       const point = pointOf(publicKey)
@@ -138,7 +168,8 @@ export class DirectoryView {
   #wins(record: NodeRecord, owner: string): boolean {
     const other = this.#records.get(owner)
     if (other === undefined) return true
-    return record.created !== other.created ? record.created < other.created : record.nodeUID < other.nodeUID
+    if (record.created !== other.created) return record.created < other.created
+    return record.nodeUID !== other.nodeUID ? record.nodeUID < other.nodeUID : record.node < other.node
   }
 
   /** Names that hold a prefix that overlaps: one look-up a length for wider ones, a walk only where narrower ones exist. */
@@ -163,6 +194,7 @@ export class DirectoryView {
   #remember(record: NodeRecord): void {
     this.#records.set(record.node, record)
     this.#waiting.delete(record.node)
+    this.#uids.set(record.nodeUID, record.node)
     for (const { publicKey } of record.slots) this.#owners.set(pointOf(publicKey), record.node)
     for (const cidr of prefixesOf(record)) {
       this.#prefixes.set(keyOf(cidr), { cidr, name: record.node })
@@ -173,6 +205,7 @@ export class DirectoryView {
 
   #forget(record: NodeRecord): void {
     this.#records.delete(record.node)
+    this.#uids.delete(record.nodeUID)
     for (const { publicKey } of record.slots) this.#owners.delete(pointOf(publicKey))
     for (const cidr of prefixesOf(record)) {
       if (!this.#prefixes.delete(keyOf(cidr))) continue

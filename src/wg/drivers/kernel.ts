@@ -90,6 +90,10 @@ export class KernelWgDriver implements WgDriver {
     return this.#inOrder(() => this.#setPeers(name, batch))
   }
 
+  restart(name: string): Promise<void> {
+    return this.#inOrder(() => this.#restart(name))
+  }
+
   rotateKey(name: string): Promise<string> {
     return this.#inOrder(() => this.#rotateKey(name))
   }
@@ -162,6 +166,13 @@ export class KernelWgDriver implements WgDriver {
     const through = gone.length === 0 ? [] : encodePeerSet({ publicKey: NOBODY, addAllowedIps: gone })
     await this.#setAll(name, packBatch(through, gone.length === 0 ? [] : [encodePeerRemoval(NOBODY)]))
     await this.#setAll(name, packBatch([], removals))
+  }
+
+  async #restart(name: string): Promise<void> {
+    const link = await this.#links.find(name)
+    if (link?.kind !== KIND) throw deviceError(name, 'there is no such device')
+    await this.#links.setUp(link.index, false)
+    await this.#links.setUp(link.index, true)
   }
 
   async #rotateKey(name: string): Promise<string> {

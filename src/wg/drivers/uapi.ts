@@ -127,6 +127,15 @@ export class UapiWgDriver implements WgDriver {
     })
   }
 
+  restart(name: string): Promise<void> {
+    return this.#inOrder(async () => {
+      const link = await this.#links.find(name)
+      if (link?.kind !== KIND) throw deviceError(name, 'there is no such device')
+      await this.#links.setUp(link.index, false)
+      await this.#links.setUp(link.index, true)
+    })
+  }
+
   rotateKey(name: string): Promise<string> {
     return this.#inOrder(async () => {
       await this.#mustRead(name)

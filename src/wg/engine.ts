@@ -1,0 +1,585 @@
+import { formatCidr, tryParseCidr, type Ip } from '../core/ip.ts'
+import { adopt } from './adopt.ts'
+import type { NodeRecord } from './directory/record.ts'
+import { InOrder } from './drivers/in-order.ts'
+import { endsWithin, sleep } from './engine/clock.ts'
+import { DirectoryFeed } from './engine/directory-feed.ts'
+import { Excuses } from './engine/excuses.ts'
+import { Executor } from './engine/executor.ts'
+import { kernelFacts } from './engine/facts.ts'
+import { Faults } from './engine/faults.ts'
+import { KeyLog } from './engine/key-log.ts'
+import { Peers } from './engine/peers.ts'
+import { Poller } from './engine/poller.ts'
+import { Probing } from './engine/probing.ts'
+import { Publisher } from './engine/publisher.ts'
+import { RotationLog } from './engine/rotation-log.ts'
+import { RouteKeeper } from './engine/route-keeper.ts'
+import { SlotJobs } from './engine/slot-jobs.ts'
+import { peerCounts } from './engine/status.ts'
+import {
+  DEFAULT_TUNING,
+  type Engine,
+  type EngineOptions,
+  type EngineParts,
+  type EngineTuning,
+  type SelfAddresses,
+} from './engine/types.ts'
+import { EngineView } from './engine/view.ts'
+import { probeAddresses, sameAddresses, type PeerAddresses } from './engine/wanted.ts'
+import type { Target } from './activation.ts'
+import { announcementFor, step } from './machine.ts'
+import type { WgEffect, WgEvent, WgState } from './machine-types.ts'
+import { slotState, usable } from './pair.ts'
+import type { WgDeviceOptions } from './ports.ts'
+import type { WgCounters, WgPeerReport, WgReport } from './report.ts'
+import type { KeyEvent, ProbeResult, ProbeTarget } from './seams.ts'
+import { SLOTS, otherSlot, type Slot } from './slots.ts'
+
+export type * from './engine/types.ts'
+export { engineClock } from './engine/clock.ts'
+export { probeAddresses } from './engine/wanted.ts'
+
+const START_TRIES = 5
+/** Errors that another try does not mend. */
+const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_WG_DEVICE'])
+const ASK_MS = 250
+const TARGETS_MS = 50
+const READY_SHARE = 0.95
+/** The end does not wait longer for what runs. */
+const STOP_MS = 20_000
+
+export const createEngine = (options: EngineOptions, parts: EngineParts): Engine => new SealEngine(options, parts)
+
+/** Takes everything of ours out of the kernel and the directory. No engine may run. Tries all, then throws the first error. */
+export async function cleanupEngine(
+  devices: readonly string[],
+  {
+    driver,
+    routing,
+    guard,
+    directory,
+  }: Pick<EngineParts, 'driver' | 'routing' | 'guard'> & {
+    readonly directory?: EngineParts['directory']
+  },
+): Promise<void> {
+  const acts = [
+    () => routing.cleanup(),
+    ...devices.map((name) => () => driver.delete(name)),
+    () => guard.cleanup(),
+    () => directory?.withdraw(),
+  ]
+  const errors: unknown[] = []
+  for (const act of acts) {
+    try {
+      await act()
+    } catch (error) {
+      errors.push(error)
+    }
+  }
+  if (errors.length > 0) throw errors[0]
+}
+
+/** Runs the machine: what happens becomes events, and effects become calls. Decides nothing itself. */
+class SealEngine implements Engine {
+  readonly #options: EngineOptions
+  readonly #parts: EngineParts
+  readonly #tuning: EngineTuning
+  readonly #faults: Faults
+  readonly #keyLog: KeyLog
+  readonly #feedOfDirectory: DirectoryFeed
+  readonly #publisher: Publisher
+  readonly #peers: Peers
+  readonly #routes: RouteKeeper
+  readonly #executor: Executor
+  readonly #jobs: SlotJobs
+  readonly #poller: Poller
+  readonly #probing: Probing
+  readonly #excuses: Excuses
+  readonly #rotations = new RotationLog()
+  readonly #timers = new Map<string, () => void>()
+  readonly #leftovers = { routed: new Map<string, Slot>(), guarded: new Set<string>() }
+  readonly #foundKeys: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
+  readonly #view: EngineView
+  #self: SelfAddresses
+  #target: Target
+  #state: WgState | undefined
+  #failovers = 0
+  #startedAt: number | undefined
+  #ready = false
+  #stopped = false
+
+  constructor(options: EngineOptions, parts: EngineParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
+    this.#self = { endpoints: options.endpoints, prefixes: options.prefixes, nodeIPs: options.nodeIPs }
+    this.#target = options.target
+    const { driver, routing, guard, clock, log } = parts
+    const tuning = this.#tuning
+    const state = (): WgState => this.#now()
+    const feed = (event: WgEvent): void => {
+      this.#feed(event)
+    }
+    const faults = new Faults(log, clock)
+    this.#faults = faults
+    this.#keyLog = new KeyLog(parts.keyLog)
+    this.#probing = new Probing(tuning)
+    this.#excuses = new Excuses(options.excuseAfterMs)
+    const lane = new InOrder()
+    const self = (): SelfAddresses => this.#self
+    this.#feedOfDirectory = new DirectoryFeed(
+      parts.directory,
+      {
+        domain: options.domain,
+        name: options.node,
+        uid: options.uid,
+        get prefixes() {
+          return self().prefixes
+        },
+        keys: () => this.#state?.slots.map(({ publicKey }) => publicKey) ?? [],
+      },
+      clock,
+      faults,
+    )
+    this.#publisher = new Publisher({
+      directory: parts.directory,
+      options,
+      self,
+      clock,
+      faults,
+      timeoutMs: tuning.publishTimeoutMs,
+      published: (revision) => {
+        feed({ kind: 'published', revision })
+        this.#feedOfDirectory.expect(revision)
+      },
+    })
+    this.#peers = new Peers(options, this.#self, state)
+    this.#routes = new RouteKeeper(routing, guard, lane)
+    const { retryMs } = tuning
+    const common = { driver, devices: options.devices, state, clock, faults, retryMs }
+    this.#executor = new Executor({
+      ...common,
+      peers: this.#peers,
+      routes: this.#routes,
+      dump: (slot) => this.#poller.dumps[slot],
+    })
+    this.#jobs = new SlotJobs({
+      ...common,
+      routing,
+      lane,
+      prober: parts.prober,
+      counter: parts.counter,
+      executor: this.#executor,
+      options: (slot) => this.#deviceOptions(slot),
+      feed,
+    })
+    this.#poller = new Poller({
+      ...{ driver, options, routing, guard, lane, state, feed, clock, faults, tuning },
+      executor: this.#executor,
+      jobs: this.#jobs,
+      peers: this.#peers,
+      seen: (slot, dump) => {
+        const uids = new Map([...this.#now().peers].map((pair) => [pair.tunnels[slot].key, pair.uid]))
+        this.#probing.traffic((key) => uids.get(key), slot, dump, clock.monotonicMs())
+      },
+      transitional: () => this.#probing.transitional(this.#now(), clock.monotonicMs()),
+      removable: (slot, key) => this.#removable(slot, key),
+      tick: () => {
+        this.#tick()
+      },
+    })
+    this.#view = new EngineView({
+      options,
+      parts,
+      state: () => this.#state,
+      target: () => this.#target,
+      feed: this.#feedOfDirectory,
+      peers: this.#peers,
+      poller: this.#poller,
+      probing: this.#probing,
+      jobs: this.#jobs,
+      rotations: this.#rotations,
+      publisher: this.#publisher,
+      faults,
+      failovers: () => this.#failovers,
+    })
+  }
+
+  async start(): Promise<void> {
+    const { driver, routing, guard, counter, prober, clock } = this.#parts
+    const keys: string[] = []
+    for (const slot of SLOTS) {
+      const made = await this.#try('making a device', () =>
+        driver.create(this.#options.devices[slot], this.#deviceOptions(slot)),
+      )
+      keys.push(made.publicKey)
+    }
+    const found = await this.#try('starting the routes', () => routing.start())
+    for (const [prefix, slot] of found.egress) this.#leftovers.routed.set(prefix, slot)
+    const guarded = await this.#try('starting the guard', () => guard.start())
+    for (const prefix of guarded) this.#leftovers.guarded.add(prefix)
+    for (const slot of SLOTS) await this.#try('starting the counter', () => counter.slotReplaced(slot))
+    await this.#try('starting the probes', () =>
+      prober.start({
+        result: (result) => {
+          this.#probed(result)
+        },
+        // Whole milliseconds, rounded down: what is said within one counts as said at its beginning.
+        announce: (uid) =>
+          this.#state === undefined ? undefined : announcementFor(this.#state, uid, Math.floor(clock.monotonicMs())),
+      }),
+    )
+    for (const slot of SLOTS) {
+      const dump = await this.#try('reading a device', () => driver.read(this.#options.devices[slot]))
+      this.#poller.dumps[slot] = dump
+      for (const { publicKey } of dump?.peers ?? []) this.#foundKeys[slot].add(publicKey)
+    }
+    this.#feedOfDirectory.open()
+    await endsWithin(clock, this.#tuning.startWaitMs, this.#feedOfDirectory.complete)
+    if (!this.#stopped) this.#begin([keys[0] ?? '', keys[1] ?? ''])
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    for (const cancel of this.#timers.values()) cancel()
+    const { clock, prober, counter, routing, guard } = this.#parts
+    const work = Promise.all([this.#poller.stop(), this.#executor.stop(), this.#jobs.stop()])
+    if (!(await endsWithin(clock, STOP_MS, work))) this.#faults.tell('ending the work in hand', new Error('it hangs'))
+    await this.#publisher.stop(this.#tuning.publishTimeoutMs)
+    const ends = [prober, counter, this.#feedOfDirectory, routing, guard]
+    for (const part of ends) {
+      try {
+        await part.stop()
+      } catch (error) {
+        this.#faults.tell('stopping a part', error)
+      }
+    }
+  }
+
+  ready(): boolean {
+    if (this.#ready || this.#state === undefined || this.#startedAt === undefined) return this.#ready
+    const now = this.#parts.clock.monotonicMs()
+    const { expected, unproven } = peerCounts(this.#state, now)
+    const most = this.#feedOfDirectory.view.complete && expected - unproven >= expected * READY_SHARE
+    this.#ready = most || now - this.#startedAt >= this.#tuning.readyAfterMs
+    return this.#ready
+  }
+
+  setTarget(target: Target): void {
+    this.#target = target
+    this.#feed({ kind: 'target', target })
+  }
+
+  changed(self: SelfAddresses): void {
+    this.#self = self
+    this.#peers.setSelf(self)
+    this.#feed({ kind: 'republish' })
+  }
+
+  rotate(compromised: boolean): void {
+    const wallMs = this.#parts.clock.wallMs()
+    this.#feed({ kind: 'rotate', reason: compromised ? 'Compromise' : 'Rotate', wallMs })
+    this.#tick()
+  }
+
+  report(): WgReport {
+    return this.#view.report()
+  }
+
+  peers(): readonly WgPeerReport[] {
+    return this.#view.peers()
+  }
+
+  peer(name: string): WgPeerReport | undefined {
+    const all = this.peers()
+    return all.find((peer) => peer.name === name) ?? all.find((peer) => peer.uid === name)
+  }
+
+  keyEvents(): readonly KeyEvent[] {
+    return this.#keyLog.events
+  }
+
+  counters(): WgCounters {
+    return this.#view.counters()
+  }
+
+  #now(): WgState {
+    if (this.#state === undefined) throw new Error('the engine has not started')
+    return this.#state
+  }
+
+  #deviceOptions(slot: Slot): WgDeviceOptions {
+    return { listenPort: this.#options.ports[slot], fwmark: this.#options.fwmark, mtu: this.#parts.routing.mtu }
+  }
+
+  async #try<T>(what: string, act: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await act()
+      } catch (error) {
+        if (tries >= START_TRIES || this.#stopped || FATAL.has((error as { code?: unknown }).code)) throw error
+        this.#faults.tell(what, error)
+        await sleep(this.#parts.clock, this.#tuning.retryMs * tries)
+      }
+    }
+  }
+
+  /** The machine begins with what kernel and directory say. */
+  #begin(keys: readonly [string, string]): void {
+    const { clock } = this.#parts
+    const now = clock.monotonicMs()
+    const { own, view } = this.#feedOfDirectory
+    const { uid, bootId, machine: config } = this.#options
+    const { state, effects } = adopt(
+      { uid, bootId, config, keys, own, target: this.#target, wallMs: clock.wallMs() },
+      now,
+    )
+    this.#state = state
+    this.#startedAt = now
+    this.#rotations.phaseSince = now
+    this.#publisher.created = own?.created
+    this.#do(effects, now)
+    if (own !== undefined && !this.#says(own)) this.#feed({ kind: 'republish' })
+    for (const record of view.records.values()) this.#peer(record)
+    this.#feedOfDirectory.attach({
+      peer: (record) => {
+        this.#peer(record)
+      },
+      gone: (gone) => {
+        this.#gone(gone)
+      },
+      own: (record) => {
+        this.#own(record)
+      },
+      complete: () => {
+        this.#publisher.setOpen()
+      },
+    })
+    if (own !== undefined || view.complete) this.#publisher.setOpen()
+    this.#poller.start()
+    this.#every('ask', ASK_MS, () => {
+      this.#probing.askDue(this.#now(), this.#parts.prober, clock.monotonicMs())
+    })
+    this.#tick()
+  }
+
+  /** The addresses in our record are those that we have. */
+  #says(own: NodeRecord): boolean {
+    const { endpoints, prefixes, nodeIPs } = this.#publisher.addresses()
+    return JSON.stringify([endpoints, prefixes, nodeIPs]) === JSON.stringify([own.endpoints, own.prefixes, own.nodeIPs])
+  }
+
+  #every(name: string, ms: number, act: () => void): void {
+    this.#after(name, ms, () => {
+      this.#every(name, ms, act)
+      act()
+    })
+  }
+
+  /** One timer of a name: a later one takes its place. */
+  #after(name: string, ms: number, act: () => void): void {
+    this.#timers.get(name)?.()
+    if (this.#stopped) return
+    this.#timers.set(name, this.#parts.clock.setTimer(act, ms))
+  }
+
+  #feed(event: WgEvent): void {
+    const before = this.#state
+    if (this.#stopped || before === undefined) return
+    const now = this.#parts.clock.monotonicMs()
+    const { state, effects } = step(before, event, now)
+    this.#state = state
+    this.#rotations.take(before.rotation, state.rotation, now)
+    this.#do(effects, now)
+  }
+
+  #do(effects: readonly WgEffect[], now: number): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'publish':
+          this.#publisher.publish(effect)
+          break
+        case 'newKey':
+        case 'recreate':
+          this.#jobs.changeKey(effect.slot, effect.kind === 'recreate')
+          break
+        case 'cutSessions':
+          this.#jobs.cutSessions(effect.slot)
+          break
+        case 'egress':
+          this.#countFailover(effect.uid, effect.slot, now)
+          this.#executor.markRoute(effect.uid)
+          break
+        case 'mode':
+          this.#executor.markRoute(effect.uid)
+          break
+        case 'install':
+          this.#executor.markProgram(effect.uid, effect.slot, { replaces: effect.replaces })
+          break
+        case 'uninstall':
+          this.#executor.markDrop(effect.slot, effect.key)
+          break
+        case 'kick':
+          this.#executor.markKick(effect.uid, effect.slot)
+          break
+        case 'keyEvent':
+          this.#keyLog.add(effect.event, effect.slot, effect.publicKey, this.#parts.clock.wallMs())
+          break
+      }
+    }
+  }
+
+  /** A move away from a tunnel that worked and does not any more, to one that does. */
+  #countFailover(uid: string, to: Slot, now: number): void {
+    const pair = this.#now().peers.get(uid)
+    if (pair === undefined) return
+    const left = slotState(pair, otherSlot(to), now)
+    if ((left === 'suspect' || left === 'dead') && usable(pair, to, now)) this.#failovers++
+  }
+
+  #probed(result: ProbeResult): void {
+    if (this.#state === undefined || this.#stopped) return
+    const { uid, slot, answered } = result
+    if (!this.#probing.result(result, this.#state, this.#parts.clock.monotonicMs())) return
+    this.#feed({ kind: 'probe', uid, slot, answered })
+    if (result.answered) this.#feed({ kind: 'announced', uid, announcement: result.announcement })
+  }
+
+  #peer(record: NodeRecord): void {
+    const uid = record.nodeUID
+    const before = this.#peers.get(uid)
+    const peer = this.#peers.set(record)
+    if (before === undefined) {
+      const kernel = this.#take(peer)
+      this.#feed(kernel === undefined ? { kind: 'peer', record } : { kind: 'peer', record, kernel })
+    } else {
+      if (!sameAddresses(before.record, record)) this.#moved(before, peer)
+      this.#feed({ kind: 'peer', record })
+    }
+    this.#targets()
+  }
+
+  /** What an earlier run left of this peer, once. */
+  #take(peer: PeerAddresses): ReturnType<typeof kernelFacts> {
+    const { routed, guarded } = this.#leftovers
+    const claimed = (key: string): boolean => this.#feedOfDirectory.view.claims(key)
+    const facts = kernelFacts(peer, this.#poller.dumps, this.#leftovers, claimed, this.#parts.clock.wallMs())
+    for (const cidr of peer.prefixes) {
+      const text = formatCidr(cidr)
+      routed.delete(text)
+      if (guarded.delete(text)) this.#routes.adoptGuarded(peer.record.nodeUID, cidr)
+    }
+    return facts
+  }
+
+  #moved(before: PeerAddresses, after: PeerAddresses): void {
+    const uid = after.record.nodeUID
+    this.#poller.forgetEndpoint(uid)
+    this.#executor.markAddresses(uid, [...before.prefixes, ...before.nodeIPs])
+    this.#sharers(before)
+    this.#sharers(after)
+  }
+
+  #gone(uid: string): void {
+    const before = this.#peers.get(uid)
+    this.#feed({ kind: 'gone', uid })
+    this.#peers.delete(uid)
+    this.#executor.markGone(uid)
+    this.#probing.forget(uid)
+    this.#excuses.forget(uid)
+    this.#poller.forgetEndpoint(uid)
+    if (before !== undefined) this.#sharers(before)
+    this.#targets()
+  }
+
+  /** Others that claim a node address of this peer may have it now, or lose it. */
+  #sharers(peer: PeerAddresses): void {
+    if (!this.#options.encryptNodes || peer.nodeIPs.length === 0) return
+    const texts = new Set(peer.nodeIPs.map(formatCidr))
+    for (const [uid, other] of this.#peers.all) {
+      if (other.nodeIPs.some((cidr) => texts.has(formatCidr(cidr)))) this.#executor.markRoute(uid)
+    }
+  }
+
+  #own(record: NodeRecord): void {
+    const state = this.#now()
+    const late = !this.#publisher.open
+    this.#publisher.created = record.created
+    if (late || record.revision > state.revision) {
+      this.#feed({ kind: 'own', record, wallMs: this.#parts.clock.wallMs() })
+    }
+    this.#publisher.setOpen()
+    this.#feedOfDirectory.expect(this.#now().acknowledged)
+  }
+
+  /** The list of peers to ask, made once for many records. */
+  #targets(): void {
+    this.#after('targets', TARGETS_MS, () => {
+      const targets = [...this.#peers.all].map(([uid, peer]): ProbeTarget => {
+        const nodeIPs: Ip[] = peer.nodeIPs.map(({ ip }) => ip)
+        return { uid, addresses: probeAddresses(peer.prefixes, nodeIPs) }
+      })
+      this.#parts.prober.setTargets(targets)
+    })
+  }
+
+  #removable(slot: Slot, key: string): boolean {
+    const { view, completeAt } = this.#feedOfDirectory
+    if (!view.complete || completeAt === undefined || view.claims(key)) return false
+    return !this.#foundKeys[slot].has(key) || this.#graceOver(completeAt)
+  }
+
+  #graceOver(completeAt: number): boolean {
+    return this.#parts.clock.monotonicMs() - completeAt >= this.#tuning.graceMs
+  }
+
+  #tick(): void {
+    if (this.#state === undefined || this.#stopped) return
+    const { clock, counter } = this.#parts
+    const wallMs = clock.wallMs()
+    const { rotation } = this.#state
+    if (rotation.phase === 'draining') {
+      try {
+        const packets = counter.packets(rotation.slot)
+        this.#feed({ kind: 'traffic', slot: rotation.slot, packets })
+      } catch (error) {
+        this.#faults.tell('counting packets', error)
+      }
+    }
+    this.#feed({ kind: 'tick', wallMs })
+    const now = clock.monotonicMs()
+    for (const { uid, excused } of this.#excuses.review(this.#state, now)) this.#feed({ kind: 'excused', uid, excused })
+    const broken = this.#probing.broken(this.#state, now)
+    if (broken !== undefined) {
+      this.#parts.log.warn({ slot: broken }, 'a slot receives nothing although its handshakes work; it is made again')
+      this.#feed({ kind: 'broken', slot: broken, wallMs })
+    }
+    if (this.#feedOfDirectory.overrun(this.#state.acknowledged, now)) this.#feed({ kind: 'republish' })
+    this.#openLeftovers()
+    const next = this.#state
+    const repairing =
+      next.queue.some(({ reason }) => reason === 'Repair') ||
+      ((next.rotation.phase === 'waiting' || next.rotation.phase === 'draining') && next.rotation.reason === 'Repair')
+    this.#after('tick', repairing ? this.#tuning.repairTickMs : this.#tuning.tickMs, () => {
+      this.#tick()
+    })
+  }
+
+  /** Prefixes that an earlier run protected for a peer that nobody knows any more. */
+  #openLeftovers(): void {
+    const { view, completeAt } = this.#feedOfDirectory
+    const { guarded } = this.#leftovers
+    if (guarded.size === 0 || !view.complete || completeAt === undefined || !this.#graceOver(completeAt)) return
+    for (const text of guarded) {
+      const cidr = tryParseCidr(text)
+      if (view.claimsPrefix(text)) continue
+      guarded.delete(text)
+      if (cidr === undefined) continue
+      this.#parts.guard.protect(cidr, false).catch((error: unknown) => {
+        guarded.add(text)
+        this.#faults.tell('opening a prefix', error)
+      })
+    }
+  }
+}

@@ -1,0 +1,416 @@
+import { formatCidr, type Cidr } from '../../core/ip.ts'
+import type { WgState } from '../machine-types.ts'
+import type { WgDevice, WgDriver, WgPeerSet } from '../ports.ts'
+import { SLOTS, type Slot } from '../slots.ts'
+import type { Faults } from './faults.ts'
+import type { Peers } from './peers.ts'
+import { isPublished } from './reconcile.ts'
+import type { RouteKeeper } from './route-keeper.ts'
+import type { EngineClock } from './types.ts'
+
+/** Peers in one call: with one removal each, one message of the kernel's and one lock. */
+const TOGETHER = 16
+/** A new key waits this long for the route of its peer to leave the tunnel. */
+const UNMOVED_MS = 10_000
+const MAX_BACKOFF = 8
+/** Keys that were taken out lately. */
+const MAX_REMEMBERED = 10_000
+
+interface Todo {
+  /** Keys that the peer had here: taken out in the message that sets the new one. */
+  readonly replaces: Set<string>
+  readonly extra: Map<string, Cidr>
+  endpoint: boolean
+}
+
+export interface ExecutorParts {
+  readonly driver: WgDriver
+  readonly devices: readonly [string, string]
+  readonly peers: Peers
+  readonly routes: RouteKeeper
+  readonly state: () => WgState
+  readonly dump: (slot: Slot) => WgDevice | undefined
+  readonly clock: EngineClock
+  readonly faults: Faults
+  readonly retryMs: number
+}
+
+/**
+ * Brings devices and routes to what the machine's state says, of those peers that are marked. Every pass goes: addresses are
+ * added under keys that stay; routes move; keys are replaced and addresses taken away; handshakes are kicked. A mark says only
+ * where to look, so a pass that failed is done again with what is right by then.
+ */
+export class Executor {
+  readonly #p: ExecutorParts
+  readonly #grow = new Set<string>()
+  readonly #route = new Set<string>()
+  readonly #gone = new Set<string>()
+  readonly #program: readonly [Map<string, Todo>, Map<string, Todo>] = [new Map(), new Map()]
+  readonly #drop: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
+  readonly #kick: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
+  readonly #paused: [boolean, boolean] = [false, false]
+  /** Per peer: the pass that last touched it. */
+  readonly #touched = new Map<string, number>()
+  readonly #unmovedSince = new Map<string, number>()
+  /** Keys that are on their way out, and those that are out: by which pass. */
+  readonly #outgoing: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
+  readonly #removed: readonly [Map<string, number>, Map<string, number>] = [new Map(), new Map()]
+  #held: (() => void)[] = []
+  #backoff = 1
+  #pass = 0
+  #running: Promise<void> | undefined
+  #stopped = false
+
+  constructor(parts: ExecutorParts) {
+    this.#p = parts
+  }
+
+  /** Taken before a dump is asked for, and given to `unsettled` with the answer. */
+  get mark(): number {
+    return this.#running === undefined ? this.#pass + 1 : this.#pass
+  }
+
+  /** The peer was changed since, or is about to be: a dump does not tell what it is. */
+  unsettled(uid: string, mark: number): boolean {
+    return (
+      (this.#touched.get(uid) ?? -1) >= mark ||
+      this.#grow.has(uid) ||
+      this.#unmovedSince.has(uid) ||
+      SLOTS.some((slot) => this.#program[slot].has(uid) || this.#kick[slot].has(uid))
+    )
+  }
+
+  /** The same of a key that is to go. */
+  unsettledKey(slot: Slot, key: string, mark: number): boolean {
+    return this.#outgoing[slot].has(key) || (this.#removed[slot].get(key) ?? -1) >= mark
+  }
+
+  /** Nothing waits and nothing runs. */
+  get idle(): boolean {
+    return this.#running === undefined && !this.#hasWork() && this.#held.length === 0
+  }
+
+  /** Packets of a peer still leave by this slot although the machine has moved them. */
+  leaving(slot: Slot): boolean {
+    for (const { uid, egress } of this.#p.state().peers) {
+      if (egress !== slot && this.#p.routes.egress(uid) === slot) return true
+    }
+    return false
+  }
+
+  markRoute(uid: string): void {
+    this.#route.add(uid)
+    this.#start()
+  }
+
+  /** Addresses of the peer changed: `extra` was its before. */
+  markAddresses(uid: string, extra: readonly Cidr[]): void {
+    this.#grow.add(uid)
+    this.#route.add(uid)
+    for (const slot of SLOTS) this.markProgram(uid, slot, { extra, endpoint: true })
+  }
+
+  markProgram(
+    uid: string,
+    slot: Slot,
+    what: { replaces?: string | undefined; extra?: readonly Cidr[]; endpoint?: boolean } = {},
+  ): void {
+    const todo = this.#program[slot].get(uid) ?? {
+      replaces: new Set(),
+      extra: new Map<string, Cidr>(),
+      endpoint: false,
+    }
+    if (what.replaces !== undefined) {
+      todo.replaces.add(what.replaces)
+      this.#outgoing[slot].add(what.replaces)
+    }
+    for (const cidr of what.extra ?? []) todo.extra.set(formatCidr(cidr), cidr)
+    todo.endpoint ||= what.endpoint ?? false
+    this.#program[slot].set(uid, todo)
+    this.#start()
+  }
+
+  markDrop(slot: Slot, key: string): void {
+    this.#drop[slot].add(key)
+    this.#outgoing[slot].add(key)
+    this.#start()
+  }
+
+  markKick(uid: string, slot: Slot): void {
+    this.#kick[slot].add(uid)
+    this.#start()
+  }
+
+  markGone(uid: string): void {
+    this.#gone.add(uid)
+    this.#route.delete(uid)
+    this.#start()
+  }
+
+  /** While a device is made again nothing is put into it. */
+  pause(slot: Slot, paused: boolean): void {
+    this.#paused[slot] = paused
+    if (!paused) this.#start()
+  }
+
+  /** Puts every peer into a device that is new; passes over `pause`. */
+  async programAll(slot: Slot): Promise<void> {
+    const uids = [...this.#p.state().peers].map(({ uid }) => uid)
+    for (let i = 0; i < uids.length && !this.#stopped; i += TOGETHER) {
+      const set = uids.slice(i, i + TOGETHER).flatMap((uid) => this.#setOf(uid, slot, undefined))
+      if (set.length > 0) await this.#p.driver.setPeers(this.#p.devices[slot], { set })
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#running
+  }
+
+  #start(): void {
+    if (this.#stopped || this.#running !== undefined) return
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+      if (this.#hasWork()) this.#start()
+    })
+  }
+
+  #hasWork(): boolean {
+    return (
+      this.#grow.size + this.#route.size + this.#gone.size > 0 ||
+      SLOTS.some(
+        (slot) => !this.#paused[slot] && this.#program[slot].size + this.#drop[slot].size + this.#kick[slot].size > 0,
+      )
+    )
+  }
+
+  async #run(): Promise<void> {
+    // Marks that are made together are looked at together.
+    await Promise.resolve()
+    while (!this.#stopped && this.#hasWork()) {
+      this.#pass++
+      const failures = this.#p.faults.count
+      await this.#growAll()
+      await this.#routeAll()
+      for (const slot of SLOTS) await this.#programSlot(slot)
+      for (const slot of SLOTS) await this.#kickSlot(slot)
+      if (this.#p.faults.count === failures) this.#backoff = 1
+    }
+  }
+
+  /** Does it again later. Nothing else waits for it. */
+  #again(what: string, error: unknown, mark: () => void): void {
+    this.#p.faults.tell(what, error)
+    this.#hold(mark)
+  }
+
+  #hold(mark: () => void): void {
+    if (this.#held.length === 0) {
+      this.#p.clock.setTimer(() => {
+        const held = this.#held
+        this.#held = []
+        if (this.#stopped) return
+        for (const act of held) act()
+      }, this.#p.retryMs * this.#backoff)
+      this.#backoff = Math.min(this.#backoff * 2, MAX_BACKOFF)
+    }
+    this.#held.push(mark)
+  }
+
+  /** Addresses that are new go in before anything is routed to them, under keys that stay. */
+  async #growAll(): Promise<void> {
+    const uids = take(this.#grow)
+    for (const slot of SLOTS) {
+      if (this.#paused[slot]) continue
+      const stays = uids.filter((uid) => (this.#program[slot].get(uid)?.replaces.size ?? 0) === 0)
+      for (const batch of batches(stays)) {
+        const set = batch.flatMap((uid) => {
+          this.#touched.set(uid, this.#pass)
+          const wanted = this.#p.peers.wanted(uid, slot)
+          if (wanted === undefined) return []
+          return [{ publicKey: wanted.publicKey, addAllowedIps: wanted.allowedIps, updateOnly: true }]
+        })
+        if (set.length === 0) continue
+        try {
+          await this.#p.driver.setPeers(this.#p.devices[slot], { set })
+        } catch (error) {
+          // The peers are programmed again below, and reconciled after that.
+          this.#p.faults.tell('adding addresses to peers', error)
+        }
+      }
+    }
+  }
+
+  async #routeAll(): Promise<void> {
+    for (const uid of take(this.#gone)) {
+      if (this.#p.state().peers.get(uid) !== undefined) continue
+      try {
+        await this.#p.routes.remove(uid)
+      } catch (error) {
+        this.#again('removing the routes of a peer', error, () => {
+          this.markGone(uid)
+        })
+      }
+    }
+    // What is marked while this runs is done in this run: a peer that fails over does not wait for thousands of programs.
+    for (const uid of this.#route) {
+      this.#route.delete(uid)
+      const routes = this.#p.peers.routes(uid)
+      if (routes === undefined) continue
+      try {
+        await this.#p.routes.set(routes, this.#p.peers.get(uid)?.prefixes ?? [])
+        this.#unmovedSince.delete(uid)
+      } catch (error) {
+        this.#again('routing a peer', error, () => {
+          this.markRoute(uid)
+        })
+      }
+    }
+  }
+
+  async #programSlot(slot: Slot): Promise<void> {
+    if (this.#paused[slot]) return
+    const todos = [...this.#program[slot]]
+    this.#program[slot].clear()
+    const drops = take(this.#drop[slot])
+    for (const batch of batches(todos)) {
+      const ready = batch.filter(([uid, todo]) => !this.#waits(uid, slot, todo))
+      await this.#programBatch(slot, ready)
+      // A peer that must leave a tunnel does so before the next keys are replaced.
+      if (this.#route.size > 0) await this.#routeAll()
+    }
+    const current = this.#currentKeys(slot)
+    for (const key of drops) if (current.has(key)) this.#outgoing[slot].delete(key)
+    for (const remove of batches(drops.filter((key) => !current.has(key)))) {
+      try {
+        await this.#p.driver.setPeers(this.#p.devices[slot], { remove })
+        this.#out(slot, remove)
+      } catch (error) {
+        this.#again('removing peers', error, () => {
+          for (const key of remove) this.markDrop(slot, key)
+        })
+      }
+    }
+  }
+
+  /** The key is not replaced while packets still leave by it and could leave by the other slot. */
+  #waits(uid: string, slot: Slot, todo: Todo): boolean {
+    const pair = this.#p.state().peers.get(uid)
+    if (todo.replaces.size === 0 || pair === undefined) return false
+    if (pair.egress === slot || this.#p.routes.egress(uid) !== slot) return false
+    const now = this.#p.clock.monotonicMs()
+    const since = this.#unmovedSince.get(uid) ?? now
+    this.#unmovedSince.set(uid, since)
+    if (now - since >= UNMOVED_MS) return false
+    this.#hold(() => {
+      this.#restore(uid, slot, todo)
+    })
+    return true
+  }
+
+  #restore(uid: string, slot: Slot, todo: Todo): void {
+    this.markProgram(uid, slot, { extra: [...todo.extra.values()], endpoint: todo.endpoint })
+    for (const replaces of todo.replaces) this.markProgram(uid, slot, { replaces })
+  }
+
+  async #programBatch(slot: Slot, batch: readonly (readonly [string, Todo])[]): Promise<void> {
+    for (const [uid] of batch) this.#touched.set(uid, this.#pass)
+    const set = batch.flatMap(([uid, todo]) => this.#setOf(uid, slot, todo))
+    const current = this.#currentKeys(slot)
+    const replaced = batch.flatMap(([, { replaces }]) => [...replaces])
+    const remove = replaced.filter((key) => !current.has(key))
+    if (set.length + remove.length === 0) return
+    try {
+      await this.#p.driver.setPeers(this.#p.devices[slot], { set, remove })
+      this.#out(slot, replaced)
+    } catch (error) {
+      this.#again('programming peers', error, () => {
+        for (const [uid, todo] of batch) this.#restore(uid, slot, todo)
+      })
+    }
+  }
+
+  #out(slot: Slot, keys: readonly string[]): void {
+    const removed = this.#removed[slot]
+    for (const key of keys) {
+      this.#outgoing[slot].delete(key)
+      removed.delete(key)
+      removed.set(key, this.#pass)
+    }
+    for (const key of removed.keys()) {
+      if (removed.size <= MAX_REMEMBERED) break
+      removed.delete(key)
+    }
+  }
+
+  /** Everything the device must have of the peer. Its endpoint is left alone where the device knows a better one. */
+  #setOf(uid: string, slot: Slot, todo: Todo | undefined): WgPeerSet[] {
+    const wanted = this.#p.peers.wanted(uid, slot)
+    if (wanted === undefined) return []
+    const { publicKey, keepalive, allowedIps, endpoints } = wanted
+    const found = this.#p.dump(slot)?.peers.find((peer) => peer.publicKey === publicKey)
+    const right = new Set(allowedIps.map(formatCidr))
+    const extra = [...(todo?.extra ?? [])].filter(([text]) => !right.has(text)).map(([, cidr]) => cidr)
+    const known = found?.endpoint
+    const keeps = known !== undefined && (isPublished(known, wanted) || todo?.endpoint === false)
+    // Under another key the device knows already which of several addresses works.
+    const before = this.#p.dump(slot)?.peers.find((peer) => todo?.replaces.has(peer.publicKey) === true)?.endpoint
+    const endpoint = before !== undefined && isPublished(before, wanted) ? before : endpoints[0]
+    const fresh = todo === undefined || (todo.replaces.size > 0 ? found === undefined : !keeps)
+    return [
+      {
+        publicKey,
+        keepalive,
+        addAllowedIps: allowedIps,
+        ...(endpoint === undefined || !fresh ? {} : { endpoint }),
+        ...(extra.length === 0 ? {} : { removeAllowedIps: extra }),
+      },
+    ]
+  }
+
+  #currentKeys(slot: Slot): ReadonlySet<string> {
+    const keys = new Set<string>()
+    for (const { tunnels } of this.#p.state().peers) {
+      const { key } = tunnels[slot]
+      if (key !== undefined) keys.add(key)
+    }
+    return keys
+  }
+
+  /** The change of keepalive from 0 makes a handshake begin. */
+  async #kickSlot(slot: Slot): Promise<void> {
+    if (this.#paused[slot]) return
+    for (const uids of batches(take(this.#kick[slot]))) {
+      for (const uid of uids) this.#touched.set(uid, this.#pass)
+      const peers = uids.flatMap((uid) => this.#p.peers.wanted(uid, slot) ?? [])
+      if (peers.length === 0) continue
+      const step = (seconds: (keepalive: number) => number): Promise<void> =>
+        this.#p.driver.setPeers(this.#p.devices[slot], {
+          set: peers.map((peer) => ({
+            publicKey: peer.publicKey,
+            keepalive: seconds(peer.keepalive),
+            updateOnly: true,
+          })),
+        })
+      try {
+        await step(() => 0)
+        await step((keepalive) => keepalive)
+      } catch (error) {
+        // A kick is asked for again by the machine; the keepalive must not stay off.
+        this.#again('starting handshakes', error, () => {
+          for (const uid of uids) this.markProgram(uid, slot)
+        })
+      }
+    }
+  }
+}
+
+function take<T>(set: Set<T>): T[] {
+  const values = [...set]
+  set.clear()
+  return values
+}
+
+function* batches<T>(all: readonly T[]): Iterable<T[]> {
+  for (let i = 0; i < all.length; i += TOGETHER) yield all.slice(i, i + TOGETHER)
+}

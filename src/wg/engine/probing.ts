@@ -1,0 +1,182 @@
+import type { WgState } from '../machine-types.ts'
+import { drainOf, everProven, slotState, usable, type Pair } from '../pair.ts'
+import type { WgDevice } from '../ports.ts'
+import { spreadOf } from '../rotation.ts'
+import type { ProbeResult, Prober } from '../seams.ts'
+import { PROBES_LOST, SLOTS, otherSlot, type Slot } from '../slots.ts'
+import type { EngineTuning } from './types.ts'
+
+/** Octets of a peer from one look to the next: more than questions, answers and keepalives make. */
+const TRAFFIC_BYTES = 2_048
+/** A peer counts as one with traffic for so long after the last, ms. */
+const TRAFFIC_MS = 10_000
+/** A tunnel that is not proven is asked often for this long after it came, ms. */
+const NEW_MS = 120_000
+/** An answer that is later counts as lost, ms. */
+const LOST_MS = 1_000
+/** Questions a second, at most, to peers that are asked only because a rotation goes on. */
+const ROTATION_RATE = 2_000
+
+interface Track {
+  key: string | undefined
+  since: number
+  askedAt: number
+  fullAt: number
+  bytes: number
+  lossSince: number | undefined
+}
+
+export interface TunnelProbes {
+  lost: number
+  rttMs: number | undefined
+}
+
+/** When which peer is asked through which slot, and what the answers say of a whole slot. */
+export class Probing {
+  readonly counts = { answered: 0, lost: 0 }
+  readonly #tuning: EngineTuning
+  readonly #tracks = new Map<string, readonly [Track, Track]>()
+  readonly #probes = new Map<string, readonly [TunnelProbes, TunnelProbes]>()
+  readonly #trafficUntil = new Map<string, number>()
+  readonly #repairedAt: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
+
+  constructor(tuning: EngineTuning) {
+    this.#tuning = tuning
+  }
+
+  of(uid: string, slot: Slot): TunnelProbes {
+    return this.#probes.get(uid)?.[slot] ?? { lost: 0, rttMs: undefined }
+  }
+
+  forget(uid: string): void {
+    this.#tracks.delete(uid)
+    this.#probes.delete(uid)
+    this.#trafficUntil.delete(uid)
+  }
+
+  /** Some tunnel is new and not proven: looked at more often. */
+  transitional(state: WgState, now: number): boolean {
+    if (state.rotation.phase !== 'idle') return true
+    for (const pair of state.peers) {
+      for (const slot of SLOTS) {
+        const track = this.#tracks.get(pair.uid)?.[slot]
+        if (track !== undefined && now - track.since < NEW_MS && !everProven(pair, slot)) return true
+      }
+    }
+    return false
+  }
+
+  askDue(state: WgState, prober: Prober, now: number): void {
+    const rotating = state.rotation.phase !== 'idle'
+    const { probeMs, idleProbeMs, fullProbeMs } = this.#tuning
+    const rotatingMs = Math.max(probeMs, (state.peers.size * 2 * 1000) / ROTATION_RATE)
+    for (const pair of state.peers) {
+      if (!pair.probes) continue
+      const tracks = this.#tracksOf(pair, now)
+      const traffic = (this.#trafficUntil.get(pair.uid) ?? 0) > now
+      for (const slot of SLOTS) {
+        const track = tracks[slot]
+        const { key } = pair.tunnels[slot]
+        if (key !== track.key)
+          Object.assign(track, { key, since: now, askedAt: now - idleProbeMs, lossSince: undefined })
+        const fast =
+          traffic ||
+          pair.tunnels[slot].lost > 0 ||
+          (slotState(pair, slot, now) !== 'proven' && (everProven(pair, slot) || now - track.since < NEW_MS))
+        const period = fast ? probeMs : rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
+        if (key === undefined || now < track.askedAt + period) continue
+        track.askedAt = now
+        const full = now >= track.fullAt && everProven(pair, slot)
+        if (full) track.fullAt = now + fullProbeMs
+        prober.ask(pair.uid, slot, full)
+      }
+    }
+  }
+
+  /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
+  result(result: ProbeResult, state: WgState, now: number): boolean {
+    const track = this.#tracks.get(result.uid)?.[result.slot]
+    const key = state.peers.get(result.uid)?.tunnels[result.slot].key
+    if (track === undefined || key !== track.key) return false
+    const asked = now - (result.answered ? result.rttMs : LOST_MS)
+    if (asked < Math.max(track.since, state.slots[result.slot].bornAt)) return false
+    const probes = this.#probesOf(result.uid)[result.slot]
+    if (result.answered) {
+      this.counts.answered++
+      probes.rttMs = result.rttMs
+      track.lossSince = undefined
+    } else {
+      this.counts.lost++
+      probes.lost++
+      track.lossSince ??= now
+    }
+    return true
+  }
+
+  /** Looks at what the peers sent and received since the dump before. */
+  traffic(uidOf: (key: string) => string | undefined, slot: Slot, dump: WgDevice, now: number): void {
+    for (const peer of dump.peers) {
+      const uid = uidOf(peer.publicKey)
+      const track = uid === undefined ? undefined : this.#tracks.get(uid)?.[slot]
+      if (uid === undefined || track === undefined) continue
+      const bytes = peer.rxBytes + peer.txBytes
+      if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) this.#trafficUntil.set(uid, now + TRAFFIC_MS)
+      track.bytes = bytes
+    }
+  }
+
+  /**
+   * A slot whose handshakes work and that still carries nothing of most peers, while the other slot carries it: its device is
+   * broken. Peers that are about to change the key of the slot, or did and have not told yet, look the same for a while.
+   */
+  broken(state: WgState, now: number): Slot | undefined {
+    return SLOTS.find((slot) => {
+      if (now - this.#repairedAt[slot] < this.#tuning.repairGapMs) return false
+      if (state.rotation.phase !== 'idle' && state.rotation.slot === slot) return false
+      let [judged, lost] = [0, 0]
+      for (const pair of state.peers) {
+        if (!pair.probes || !everProven(pair, slot) || !usable(pair, otherSlot(slot), now)) continue
+        if (drainOf(pair, now)?.slot === slot) continue
+        judged++
+        const since = this.#tracks.get(pair.uid)?.[slot].lossSince
+        const long = since !== undefined && now - since >= this.#tuning.brokenAfterMs
+        if (long && pair.tunnels[slot].lost >= PROBES_LOST) lost++
+      }
+      if (lost * 2 <= judged) return false
+      this.#repairedAt[slot] = now
+      return true
+    })
+  }
+
+  #tracksOf(pair: Pair, now: number): readonly [Track, Track] {
+    const known = this.#tracks.get(pair.uid)
+    if (known !== undefined) return known
+    const { idleProbeMs, fullProbeMs } = this.#tuning
+    const track = (slot: Slot): Track => {
+      const spread = spreadOf(`${pair.uid} ${slot}`)
+      return {
+        key: pair.tunnels[slot].key,
+        since: now,
+        askedAt: now - spread * idleProbeMs,
+        fullAt: now + spread * fullProbeMs,
+        bytes: 0,
+        lossSince: undefined,
+      }
+    }
+    const tracks = [track(0), track(1)] as const
+    this.#tracks.set(pair.uid, tracks)
+    return tracks
+  }
+
+  #probesOf(uid: string): readonly [TunnelProbes, TunnelProbes] {
+    let probes = this.#probes.get(uid)
+    if (probes === undefined) {
+      probes = [
+        { lost: 0, rttMs: undefined },
+        { lost: 0, rttMs: undefined },
+      ]
+      this.#probes.set(uid, probes)
+    }
+    return probes
+  }
+}

@@ -1,0 +1,20 @@
+import type { Rotation } from '../machine-types.ts'
+
+/** How long rotations took, and since when the present phase is. */
+export class RotationLog {
+  completed = 0
+  lastSeconds: number | undefined
+  phaseSince = 0
+  #begunAt = 0
+
+  take(before: Rotation, after: Rotation, now: number): void {
+    const same = before.phase === after.phase && 'slot' in before === 'slot' in after
+    if (same && (!('slot' in before) || !('slot' in after) || before.slot === after.slot)) return
+    this.phaseSince = now
+    if (before.phase === 'settling') {
+      this.completed++
+      this.lastSeconds = (now - this.#begunAt) / 1000
+    }
+    if (before.phase === 'idle' || after.phase === 'waiting') this.#begunAt = now
+  }
+}
