@@ -1,7 +1,9 @@
 import { SekishoError } from '../core/errors.ts'
 import type { Fd, NetlinkAsyncCalls, NetlinkCalls } from '../native/binding.ts'
 import { Answer, ANSWER_MS, DUMP_ATTEMPTS, nextSequence } from './answer.ts'
+import { BATCH_REQUESTS, BatchAnswer, encodeBatch, type Request, sequencesAfter } from './batch.ts'
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from './constants.ts'
+import type { NetlinkError } from './errors.ts'
 import { encodeMessage, type Message } from './message.ts'
 
 /** What the protocol needs of the native door. */
@@ -12,12 +14,19 @@ export type AsyncNetlinkDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'>
 export interface AsyncNetlinkConnection {
   /** A request that is answered by an acknowledgement. `what` names it in errors. Rejects with NetlinkError. */
   request(what: string, type: number, flags: number, parts: readonly Uint8Array[]): Promise<void>
+  /**
+   * Requests that are done in order, as many at a time as one datagram may hold; a refusal does not stop those after it.
+   * What the kernel said to each, undefined for yes. Rejects with SekishoError when it says nothing.
+   */
+  batch(requests: readonly Request[]): Promise<(NetlinkError | undefined)[]>
   /** A request that is answered by messages and then an acknowledgement. */
   query(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
   /** A whole dump: begun anew when the table changed meanwhile. */
   dump(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
   /** Takes the socket for one exchange that `act` makes itself; answers must bear `sequence`. */
   exclusively<T>(act: (fd: Fd, sequence: number) => Promise<T>): Promise<T>
+  /** The kernel's port id of the socket: what it does for us it tells others with this number. */
+  readonly port: number
   /** After what stands in the queue. Idempotent. */
   close(): Promise<void>
 }
@@ -74,7 +83,24 @@ export function openAsyncConnection(
       }
       throw new SekishoError('SEKISHO_NETLINK_INTERRUPTED', what)
     },
+    async batch(requests) {
+      const refusals: (NetlinkError | undefined)[] = []
+      for (let at = 0; at < requests.length; at += BATCH_REQUESTS) {
+        const some = requests.slice(at, at + BATCH_REQUESTS)
+        const answer = await exclusively(async (from, first) => {
+          const sequences = [first, ...sequencesAfter(first, some.length - 1)]
+          sequence = sequences.at(-1) ?? first
+          await native.netlinkSendAsync(from, encodeBatch(some, sequences))
+          const gathered = new BatchAnswer(some, sequences, port)
+          while (!gathered.take(await receive(from, answerMs))) continue
+          return gathered
+        })
+        refusals.push(...answer.refusals)
+      }
+      return refusals
+    },
     exclusively,
+    port,
     async close() {
       await last
       if (open) native.close(fd)

@@ -60,6 +60,9 @@ export const IFLA_OPERSTATE = 16
 export const IFLA_LINKINFO = 18
 export const IFLA_INFO_KIND = 1
 export const IFF_UP = 0x1
+export const IFF_LOOPBACK = 0x8
+/** The interface has a carrier. */
+export const IFF_LOWER_UP = 0x10000
 /** Name with its final NUL: IFNAMSIZ. */
 export const INTERFACE_NAME_BYTES = 16
 
@@ -71,12 +74,17 @@ export const IFA_F_NOPREFIXROUTE = 0x200
 /** No duplicate address detection: usable at once. */
 export const IFA_F_NODAD = 0x02
 
+export const FRA_DST = 1
 export const FRA_PRIORITY = 6
 export const FRA_FWMARK = 10
 export const FRA_TABLE = 15
 export const FRA_FWMASK = 16
 export const FRA_OIFNAME = 17
 export const FRA_PROTOCOL = 21
+export const FRA_IP_PROTO = 22
+export const FRA_DPORT_RANGE = 24
+/** Kernel 6.15. */
+export const FRA_DPORT_MASK = 29
 export const FR_ACT_TO_TBL = 1
 export const FIB_RULE_INVERT = 2
 
@@ -91,6 +99,9 @@ export const RTA_NH_ID = 30
 export const NHA_ID = 1
 export const NHA_OIF = 5
 
+/** What `ip route` shows without a table. */
+export const RT_TABLE_MAIN = 254
+export const RT_TABLE_LOCAL = 255
 export const RTN_UNICAST = 1
 export const RTN_LOCAL = 2
 export const RTN_UNREACHABLE = 7

@@ -1,8 +1,6 @@
-import type { NativeError } from '../native/binding.ts'
 import { decodeAddress, type InterfaceAddress } from './addresses.ts'
 import type { NetlinkDoor } from './connection.ts'
 import {
-  NETLINK_ROUTE,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_NEWADDR,
@@ -11,8 +9,9 @@ import {
   RTNLGRP_IPV6_IFADDR,
   RTNLGRP_LINK,
 } from './constants.ts'
+import { openEvents } from './events.ts'
 import { decodeLink, type Link } from './links.ts'
-import { type Message, splitMessages } from './message.ts'
+import type { Message } from './message.ts'
 
 export type MonitorEvent =
   | { readonly kind: 'link' | 'link-gone'; readonly link: Link }
@@ -27,7 +26,6 @@ export interface Monitor {
   close(): void
 }
 
-const RECEIVE_BYTES = 64 * 1024
 /** Datagrams of one poll, so that a storm of events cannot hold the caller. */
 const MAX_DATAGRAMS = 256
 
@@ -45,26 +43,12 @@ function decode(message: Message): MonitorEvent | undefined {
 
 /** Interfaces and addresses that come and go in this network namespace. */
 export function openMonitor(native: NetlinkDoor): Monitor {
-  const fd = native.netlinkOpen(NETLINK_ROUTE, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR])
-  const buffer = new Uint8Array(RECEIVE_BYTES)
-  let open = true
-
-  const receive = (): readonly Message[] | 'nothing' | 'lost' => {
-    try {
-      const length = native.netlinkReceive(fd, buffer, 0)
-      return length === 0 ? 'nothing' : (splitMessages(buffer.subarray(0, length)) ?? 'lost')
-    } catch (error) {
-      // ENOBUFS: the queue ran over. ENOSPC: a datagram was longer than the buffer. Either way something is missing.
-      if (['ENOBUFS', 'ENOSPC'].includes((error as NativeError).errnoName ?? '')) return 'lost'
-      throw error
-    }
-  }
-
+  const socket = openEvents(native, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR])
   return {
     poll() {
       const events: MonitorEvent[] = []
       for (let i = 0; i < MAX_DATAGRAMS; i++) {
-        const received = receive()
+        const received = socket.receive()
         if (received === 'nothing') break
         if (received === 'lost') {
           events.push({ kind: 'resync' })
@@ -77,9 +61,8 @@ export function openMonitor(native: NetlinkDoor): Monitor {
       }
       return events
     },
-    close() {
-      if (open) native.close(fd)
-      open = false
+    close: () => {
+      socket.close()
     },
   }
 }

@@ -1,5 +1,6 @@
 import { attributeU32, parseAttributes, readU32 } from './attributes.ts'
 import type { AsyncNetlinkConnection } from './async-connection.ts'
+import type { Request } from './batch.ts'
 import {
   AF_INET,
   AF_INET6,
@@ -59,16 +60,32 @@ export async function listNexthops(connection: AsyncNetlinkConnection): Promise<
     .filter((one): one is Nexthop => one !== undefined)
 }
 
+/** For a batch: adds the object, or moves its routes to another interface at once. */
+export const replaceNexthopRequest = (nexthop: Nexthop): Request => ({
+  what: () => `nexthop ${nexthop.id} to interface ${nexthop.oif}`,
+  type: RTM_NEWNEXTHOP,
+  flags: NLM_F_CREATE | NLM_F_REPLACE,
+  parts: encodeNexthop(nexthop),
+})
+
+/** For a batch: deletes the object, and its routes with it; ENOENT when there is none. */
+export const deleteNexthopRequest = (id: number): Request => ({
+  what: () => `nexthop ${id}`,
+  type: RTM_DELNEXTHOP,
+  flags: 0,
+  parts: [new Uint8Array(NEXTHOP_BYTES), attributeU32(NHA_ID, id)],
+})
+
 export function replaceNexthop(connection: AsyncNetlinkConnection, nexthop: Nexthop): Promise<void> {
-  const what = `nexthop ${nexthop.id} to interface ${nexthop.oif}`
-  return connection.request(what, RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_REPLACE, encodeNexthop(nexthop))
+  const { what, type, flags, parts } = replaceNexthopRequest(nexthop)
+  return connection.request(what(), type, flags, parts)
 }
 
 /** False when there was none. Its routes go with it. */
 export async function deleteNexthop(connection: AsyncNetlinkConnection, id: number): Promise<boolean> {
   try {
-    const body = [new Uint8Array(NEXTHOP_BYTES), attributeU32(NHA_ID, id)]
-    await connection.request(`nexthop ${id}`, RTM_DELNEXTHOP, 0, body)
+    const { what, type, flags, parts } = deleteNexthopRequest(id)
+    await connection.request(what(), type, flags, parts)
     return true
   } catch (error) {
     if (isRefusal(error, 'ENOENT')) return false

@@ -1,6 +1,7 @@
 import { type Cidr, formatCidr, type Ip } from '../core/ip.ts'
 import { type Attribute, attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
 import type { AsyncNetlinkConnection } from './async-connection.ts'
+import type { Request } from './batch.ts'
 import type { NetlinkConnection } from './connection.ts'
 import {
   AF_INET,
@@ -131,6 +132,22 @@ export function deleteRoute(connection: NetlinkConnection, route: Route): boolea
     throw error
   }
 }
+
+/** For a batch: adds the route, or puts it in place of one with the same destination and metric. */
+export const replaceRouteRequest = (route: Route): Request => ({
+  what: () => nameOf(route),
+  type: RTM_NEWROUTE,
+  flags: NLM_F_CREATE | NLM_F_REPLACE,
+  parts: encodeRoute(route),
+})
+
+/** For a batch: deletes the route; ESRCH or ENOENT when there is none. Scope 255 is that of any IPv4 route. */
+export const deleteRouteRequest = (route: Route): Request => ({
+  what: () => nameOf(route),
+  type: RTM_DELROUTE,
+  flags: 0,
+  parts: encodeRoute(route),
+})
 
 /** Routes by requests that run off the event loop. */
 export interface AsyncRoutes {

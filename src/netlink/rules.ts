@@ -1,9 +1,14 @@
+import { type Cidr, maxBits } from '../core/ip.ts'
 import {
+  type Attribute,
+  attribute,
   attributeString,
   attributeU32,
   attributeU8,
+  findAttribute,
   parseAttributes,
   readString,
+  readU16,
   readU32,
   readU8,
 } from './attributes.ts'
@@ -14,8 +19,12 @@ import {
   AF_INET6,
   FIB_RULE_INVERT,
   FR_ACT_TO_TBL,
+  FRA_DPORT_MASK,
+  FRA_DPORT_RANGE,
+  FRA_DST,
   FRA_FWMARK,
   FRA_FWMASK,
+  FRA_IP_PROTO,
   FRA_OIFNAME,
   FRA_PRIORITY,
   FRA_PROTOCOL,
@@ -45,6 +54,12 @@ export interface MarkRule {
   readonly inverted?: boolean
   /** Only for what leaves by sockets bound to this interface. */
   readonly oifName?: string
+  /** Only for these destinations. */
+  readonly to?: Cidr
+  /** IPPROTO_*: only for this protocol. */
+  readonly ipProtocol?: number
+  /** Only for this port of the destination. */
+  readonly destinationPort?: number
 }
 
 /** A rule as the kernel lists it. */
@@ -54,6 +69,8 @@ export interface Rule extends MarkRule {
   readonly inverted: boolean
   /** Selectors other than the mark (addresses, interfaces, ports, ...): the rule is not a plain mark rule. */
   readonly narrowed: boolean
+  /** It has selectors that are not shown here. */
+  readonly opaque?: true
 }
 
 const familyNumber = (family: 4 | 6): number => (family === 4 ? AF_INET : AF_INET6)
@@ -64,19 +81,48 @@ export function encodeRule(rule: MarkRule): Uint8Array[] {
   header[0] = familyNumber(rule.family)
   header[4] = rule.table < 256 ? rule.table : 0
   header[7] = FR_ACT_TO_TBL
+  if (rule.to !== undefined) header[1] = rule.to.bits
   if (rule.inverted === true) new DataView(header.buffer).setUint32(8, FIB_RULE_INVERT, true)
   return [
     header,
     attributeU32(FRA_PRIORITY, rule.priority),
     ...(rule.oifName === undefined ? [] : [attributeString(FRA_OIFNAME, rule.oifName)]),
+    ...(rule.to === undefined ? [] : [attribute(FRA_DST, rule.to.ip.bytes)]),
+    ...(rule.ipProtocol === undefined ? [] : [attributeU8(FRA_IP_PROTO, rule.ipProtocol)]),
+    ...(rule.destinationPort === undefined ? [] : [attribute(FRA_DPORT_RANGE, portRange(rule.destinationPort))]),
     ...(rule.mask === 0 ? [] : [attributeU32(FRA_FWMARK, rule.mark), attributeU32(FRA_FWMASK, rule.mask)]),
     attributeU32(FRA_TABLE, rule.table),
     attributeU8(FRA_PROTOCOL, rule.protocol),
   ]
 }
 
+/** struct fib_rule_port_range: u16 first, u16 last. */
+function portRange(port: number): Uint8Array {
+  const out = new Uint8Array(4)
+  const view = new DataView(out.buffer)
+  view.setUint16(0, port, true)
+  view.setUint16(2, port, true)
+  return out
+}
+
+/** One port; undefined for several, and when there is no such selector. */
+function readPort(attributes: readonly Attribute[]): number | undefined {
+  const range = readU32(attributes, FRA_DPORT_RANGE)
+  const mask = readU16(attributes, FRA_DPORT_MASK) ?? 0xffff
+  return range === undefined || mask !== 0xffff || range >>> 16 !== (range & 0xffff) ? undefined : range & 0xffff
+}
+
+/** Undefined when the rule is for every destination, or what it says is malformed. */
+function readDestination(attributes: readonly Attribute[], family: 4 | 6, bits: number): Cidr | undefined {
+  const bytes = findAttribute(attributes, FRA_DST)
+  if (bits === 0 || bits > maxBits(family) || bytes?.length !== (family === 4 ? 4 : 16)) return undefined
+  return { ip: { family, bytes: bytes.slice() }, bits }
+}
+
 /** What every rule can carry without being narrower: FRA_PAD, SUPPRESS_*, and what MarkRule shows. */
 const PLAIN = new Set([FRA_PRIORITY, FRA_FWMARK, FRA_FWMASK, FRA_TABLE, FRA_PROTOCOL, 13, 14, 18])
+/** And what `Rule` shows when it can be shown. */
+const SHOWN = new Set([FRA_OIFNAME, FRA_DST, FRA_IP_PROTO, FRA_DPORT_RANGE, FRA_DPORT_MASK])
 
 /** Undefined when the message is no IPv4 or IPv6 rule or is malformed. */
 export function decodeRule(message: Message): Rule | undefined {
@@ -88,6 +134,15 @@ export function decodeRule(message: Message): Rule | undefined {
   const flags = new DataView(body.buffer, body.byteOffset, body.byteLength).getUint32(8, true)
   const mark = readU32(attributes, FRA_FWMARK) ?? 0
   const oifName = readString(attributes, FRA_OIFNAME)
+  const to = readDestination(attributes, family, body[1] ?? 0)
+  const ipProtocol = readU8(attributes, FRA_IP_PROTO)
+  const destinationPort = readPort(attributes)
+  const opaque =
+    body[2] !== 0 ||
+    body[3] !== 0 ||
+    (body[1] !== 0 && to === undefined) ||
+    attributes.some(({ type }) => !PLAIN.has(type) && !SHOWN.has(type)) ||
+    (destinationPort === undefined && findAttribute(attributes, FRA_DPORT_RANGE) !== undefined)
   return {
     family,
     priority: readU32(attributes, FRA_PRIORITY) ?? 0,
@@ -97,6 +152,10 @@ export function decodeRule(message: Message): Rule | undefined {
     protocol: readU8(attributes, FRA_PROTOCOL) ?? 0,
     action: body[7] ?? 0,
     ...(oifName === undefined ? {} : { oifName }),
+    ...(to === undefined ? {} : { to }),
+    ...(ipProtocol === undefined ? {} : { ipProtocol }),
+    ...(destinationPort === undefined ? {} : { destinationPort }),
+    ...(opaque ? { opaque } : {}),
     inverted: (flags & FIB_RULE_INVERT) !== 0,
     narrowed: body[1] !== 0 || body[2] !== 0 || body[3] !== 0 || attributes.some((one) => !PLAIN.has(one.type)),
   }

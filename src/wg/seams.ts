@@ -17,7 +17,7 @@ export interface PeerRoutes {
   readonly mode: Mode
 }
 
-/** What an earlier run left in the table, by prefix in canonical text. */
+/** What an earlier run left in the table, by prefix in canonical text: all of them were sealed (`active` or `strict`). */
 export interface FoundRoutes {
   readonly egress: ReadonlyMap<string, Slot>
 }
@@ -35,6 +35,11 @@ export interface Routing {
    */
   setPeer(routes: PeerRoutes): Promise<void>
   removePeer(uid: string): Promise<void>
+  /**
+   * The list of peers is complete: what an earlier run left and no peer claimed by `setPeer` is taken out, and goes in clear
+   * text again. Until then it stays as it was found.
+   */
+  prune(): Promise<void>
   /** The slot's device was made again, or was down: its address, sysctls, rules, nexthops and routes are put back. */
   slotReplaced(slot: Slot): Promise<void>
   /** Compares all with the kernel, mends what differs, and tells what it mended. */

@@ -1,0 +1,80 @@
+import { SLOTS, type Slot } from '../slots.ts'
+import type { Operation, Prefix, Rows } from './rows.ts'
+
+/** What the tables must hold. */
+export interface Wanted {
+  /** Slot that the nexthop leads to; undefined when there must be none. */
+  nexthop(id: number): Slot | undefined
+  /** Id of the nexthop; undefined when there must be no route. */
+  route(prefix: Prefix): number | undefined
+  closed(prefix: Prefix): boolean
+  bound(prefix: Prefix): boolean
+}
+
+/** What is looked at: everything, or what a change touched. */
+export interface Scope {
+  readonly ids: Iterable<number>
+  readonly prefixes: Iterable<Prefix>
+}
+
+/** An interface that is there and up, in a family it speaks. */
+export type Usable = (slot: Slot, family: 4 | 6) => boolean
+
+/** IPv4 has the even numbers. */
+export const familyOfNexthop = (id: number, base: number): 4 | 6 => (((id - base) & 1) === 0 ? 4 : 6)
+export const familyOfPrefix = (prefix: Prefix): 4 | 6 => (prefix.includes(':') ? 6 : 4)
+
+/**
+ * Operations that turn `found` into `wanted`, in an order that never lets a packet of a sealed prefix out in clear text, nor
+ * loses one while the prefix is sealed before and after:
+ *
+ * 1. unreachable routes, so that what fails from here on fails closed;
+ * 2. nexthops, then the routes to them, each put in place of what stood (one message, no gap), also when a prefix moves
+ *    from one peer to another;
+ * 3. for prefixes that go back to clear text, the unreachable route FIRST and then the route: the other way round, packets
+ *    between the two would find neither tunnel nor clear text. So they go through the tunnel up to the last step;
+ * 4. nexthops that no route uses any more: with one of them the kernel takes its routes too.
+ *
+ * Routes of the slots' own tables only carry probes; they come first and go last.
+ */
+export function plan(found: Rows, wanted: Wanted, { ids, prefixes }: Scope, usable: Usable, base: number): Operation[] {
+  const bound: Operation[] = []
+  const closed: Operation[] = []
+  const nexthops: Operation[] = []
+  const routes: Operation[] = []
+  const opened: Operation[] = []
+  const dropped: Operation[] = []
+  const unused: Operation[] = []
+  const unbound: Operation[] = []
+  const made = new Set<number>()
+
+  for (const id of ids) {
+    const slot = wanted.nexthop(id)
+    if (slot === undefined) {
+      if (found.nexthops.has(id)) unused.push({ do: 'drop-nexthop', id })
+    } else if (found.nexthops.get(id) !== slot && usable(slot, familyOfNexthop(id, base))) {
+      nexthops.push({ do: 'nexthop', id, slot })
+      made.add(id)
+    }
+  }
+  for (const prefix of prefixes) {
+    const route = wanted.route(prefix)
+    if (route === undefined) {
+      if (found.routes.has(prefix)) dropped.push({ do: 'drop-route', prefix })
+    } else if (found.routes.get(prefix) !== route && (found.nexthops.has(route) || made.has(route))) {
+      routes.push({ do: 'route', prefix, nexthop: route })
+    }
+    if (wanted.closed(prefix) !== found.closed.has(prefix)) {
+      if (found.closed.has(prefix)) opened.push({ do: 'drop-closed', prefix })
+      else closed.push({ do: 'closed', prefix })
+    }
+    for (const slot of SLOTS) {
+      if (!wanted.bound(prefix)) {
+        if (found.bound[slot].has(prefix)) unbound.push({ do: 'drop-bound', prefix, slot })
+      } else if (found.bound[slot].get(prefix) !== true && usable(slot, familyOfPrefix(prefix))) {
+        bound.push({ do: 'bound', prefix, slot })
+      }
+    }
+  }
+  return [...bound, ...closed, ...nexthops, ...routes, ...opened, ...dropped, ...unused, ...unbound]
+}
