@@ -16,6 +16,10 @@ export const configSchema = section('', {
       'What tells this node from another of the same name, also one made again. Empty: worked out of /etc/machine-id and the name; without that file, of the boot.',
       { default: '', pattern: '^[A-Za-z0-9-]{0,64}$' },
     ),
+    procfs: text(
+      'Where settings of the network (`sys/net`) are written: in a container another path than /proc, where they are read-only.',
+      { default: '/proc', kind: 'path' },
+    ),
     addresses: list('Addresses of the node (identity 1, host). Empty: every address the node has.', 'address', {
       default: [],
     }),
@@ -41,11 +45,14 @@ export const configSchema = section('', {
       maximum: 4294967295,
       except: [253, 254, 255],
     }),
-    rulePriority: count('Priority of the `ip rule` that looks into it; below 32766, the main table.', {
-      default: 9,
-      minimum: 1,
-      maximum: 32765,
-    }),
+    rulePriority: count(
+      'Priority of the `ip rule` that looks into it; below 32766, the main table. The one before and the one after it are used too.',
+      {
+        default: 9,
+        minimum: 2,
+        maximum: 32764,
+      },
+    ),
     eventsPerSecond: count('Drops a second that are reported as events; all are counted. 0 turns events off.', {
       default: 100,
       minimum: 0,
@@ -86,6 +93,11 @@ export const configSchema = section('', {
       maximum: 65535,
     }),
     workers: count('Worker threads for UDP. One serves what a node needs.', { default: 1, minimum: 1, maximum: 64 }),
+    pump: choice(
+      'How a worker waits for packets. `auto`: io_uring where the kernel gives it (6.1 and later, and not forbidden), else epoll. `io_uring` fails where it does not.',
+      ['auto', 'epoll', 'io_uring'],
+      'auto',
+    ),
     denyResponse: choice(
       'How a denied name is answered. `auto`: NXDOMAIN below a search domain, so that musl’s resolver goes on with its list, else REFUSED.',
       ['auto', 'refused', 'nxdomain'],

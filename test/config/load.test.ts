@@ -21,7 +21,7 @@ function bad(text: string | undefined, env: Record<string, string> = {}): readon
 
 test('the least configuration gets every default', () => {
   expect(good(LEAST)).toEqual({
-    node: { name: '', uid: '', addresses: [] },
+    node: { name: '', uid: '', procfs: '/proc', addresses: [] },
     datapath: {
       mode: 'standalone',
       bpffs: '/sys/fs/bpf',
