@@ -85,7 +85,8 @@ function checkSeal(config: Config, conflict: Conflict): void {
   }
   if (datapath.mode !== 'off') {
     if (tables.includes(datapath.routeTable)) conflict('datapath.routeTable', 'is also a table of wireguard')
-    if ([seal.rulePriority, seal.slotRulePriority, seal.slotRulePriority - 10].includes(datapath.rulePriority)) {
+    const ours = [datapath.rulePriority - 1, datapath.rulePriority, datapath.rulePriority + 1]
+    if ([seal.rulePriority, seal.slotRulePriority, seal.slotRulePriority - 10].some((one) => ours.includes(one))) {
       conflict('datapath.rulePriority', 'is also a priority of wireguard')
     }
   }

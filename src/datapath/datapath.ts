@@ -11,7 +11,7 @@ import { openDropRing } from './drop-ring.ts'
 import { openEndpointTable } from './endpoint-table.ts'
 import { makeDirectories, mountMark, openMaps, pinsUnder, removePins } from './pins.ts'
 import type { Datapath, DatapathConfig, DatapathDeps } from './ports.ts'
-import { checksSourceByMark, ensureRouting, removeRouting } from './routing.ts'
+import { ensureRouting, removeRouting } from './routing.ts'
 
 /** How often interfaces that come and go are looked for. Between an interface's birth and this it is not enforced. */
 const MONITOR_MS = 100
@@ -79,14 +79,6 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
     closers.push(() => {
       ring.close()
     })
-    const warned = new Set<string>()
-    const checkInterface = (device: string): void => {
-      if (warned.has(device) || !checksSourceByMark(device)) return
-      warned.add(device)
-      const setting = `net.ipv4.conf.${device}.src_valid_mark`
-      log.warn({ setting }, 'the kernel will drop redirected IPv4 packets while this is 1; set it to 0')
-    }
-    checkInterface('all')
     const counters = openCounterMaps(native, maps)
     const interfaces = openInterfaceMap(native, maps.interfaces)
     const adoptedIds = new Set(interfaces.dump().map(({ value }) => value.endpointId))
@@ -96,7 +88,6 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
       attachments: openAttachments(native, pins.links),
       programs,
       linkByName: (name) => linkByName(connection, name),
-      settled: checkInterface,
       forget: (id) => {
         counters.forget(id)
       },

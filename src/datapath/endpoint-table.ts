@@ -11,8 +11,6 @@ export interface TableDeps {
   readonly attachments: Attachments
   readonly programs: Programs
   readonly linkByName: (name: string) => Link | undefined
-  /** Programs have been put on this interface. */
-  readonly settled: (interfaceName: string) => void
   /** An endpoint is gone for good. */
   readonly forget: (endpointId: number) => void
   readonly log: Log
@@ -96,7 +94,6 @@ export function openEndpointTable(deps: TableDeps): EndpointTable {
     if (link === undefined) return false
     settle(one, link.index)
     deps.log.info({ endpoint: one.endpoint.name, ifindex: link.index }, 'programs attached')
-    deps.settled(link.name)
     return true
   }
 

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { SekishoError } from '../core/errors.ts'
 import type { Cidr } from '../core/ip.ts'
 import type { Log } from '../core/log.ts'
@@ -29,15 +28,23 @@ export interface RoutingConfig {
 
 const FAMILIES = [4, 6] as const
 
-/** "fwmark 0x200/0xf00 lookup TABLE". */
-const ruleOf = (family: 4 | 6, config: RoutingConfig): MarkRule => ({
-  family,
-  priority: config.rulePriority,
-  mark: MARK_TO_PROXY,
-  mask: MARK_MASK,
-  table: config.routeTable,
-  protocol: RTPROT_KERNEL,
-})
+/**
+ * "fwmark 0x200/0xf00 lookup TABLE", and for IPv4 a way around it. With `src_valid_mark` (wg-quick sets it on `all`) the
+ * kernel looks up the source of a marked packet with its mark; it would find that everything is this machine, and drop the
+ * packet as a martian. Such a look comes with `iif lo`, so it goes past our rule: "iif lo fwmark 0x200/0xf00 goto NEXT".
+ */
+function rulesOf(family: 4 | 6, config: RoutingConfig): MarkRule[] {
+  const priority = config.rulePriority
+  const marked = { family, priority, mark: MARK_TO_PROXY, mask: MARK_MASK, protocol: RTPROT_KERNEL }
+  const deliver: MarkRule = { ...marked, table: config.routeTable }
+  if (family === 6) return [deliver]
+  const beyond = priority + 1
+  return [
+    { family, priority: beyond, mark: 0, mask: 0, table: 0, protocol: RTPROT_KERNEL, nop: true },
+    { ...marked, priority: priority - 1, table: 0, iifName: 'lo', goto: beyond },
+    deliver,
+  ]
+}
 
 /** "local default dev lo": every destination is this machine. */
 function routeOf(family: 4 | 6, config: RoutingConfig, loopback: number): Route {
@@ -75,7 +82,7 @@ export function ensureRouting(connection: NetlinkConnection, config: RoutingConf
         replaceRoute(connection, wanted)
         set += 1
       }
-      if (addRule(connection, ruleOf(family, config))) set += 1
+      for (const rule of rulesOf(family, config)) if (addRule(connection, rule)) set += 1
     } catch (error) {
       if (family === 6 && withoutFamily(error)) {
         log.warn({ err: error }, 'no IPv6 here: no redirect over it')
@@ -93,22 +100,10 @@ export function removeRouting(connection: NetlinkConnection, config: RoutingConf
   for (const family of FAMILIES) {
     try {
       // The same rule can be there more than once when another program added it too; ours is one of them.
-      deleteRule(connection, ruleOf(family, config))
+      for (const rule of rulesOf(family, config).reverse()) deleteRule(connection, rule)
       deleteRoute(connection, routeOf(family, config, loopback))
     } catch (error) {
       if (!(family === 6 && withoutFamily(error))) throw error
     }
-  }
-}
-
-/**
- * `src_valid_mark` has the kernel look up the source of a marked packet with its mark: a redirected packet's source then
- * seems to be this machine and the packet is dropped as a martian, whatever rp_filter says. wg-quick sets it on `all`.
- */
-export function checksSourceByMark(device: string): boolean {
-  try {
-    return readFileSync(`/proc/sys/net/ipv4/conf/${device}/src_valid_mark`, 'utf8').trim() !== '0'
-  } catch {
-    return false
   }
 }

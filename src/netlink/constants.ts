@@ -75,6 +75,8 @@ export const IFA_F_NOPREFIXROUTE = 0x200
 export const IFA_F_NODAD = 0x02
 
 export const FRA_DST = 1
+export const FRA_IIFNAME = 3
+export const FRA_GOTO = 4
 export const FRA_PRIORITY = 6
 export const FRA_FWMARK = 10
 export const FRA_TABLE = 15
@@ -86,6 +88,8 @@ export const FRA_DPORT_RANGE = 24
 /** Kernel 6.15. */
 export const FRA_DPORT_MASK = 29
 export const FR_ACT_TO_TBL = 1
+export const FR_ACT_GOTO = 2
+export const FR_ACT_NOP = 3
 export const FIB_RULE_INVERT = 2
 
 export const RTA_DST = 1

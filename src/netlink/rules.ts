@@ -18,12 +18,16 @@ import {
   AF_INET,
   AF_INET6,
   FIB_RULE_INVERT,
+  FR_ACT_GOTO,
+  FR_ACT_NOP,
   FR_ACT_TO_TBL,
   FRA_DPORT_MASK,
   FRA_DPORT_RANGE,
   FRA_DST,
   FRA_FWMARK,
   FRA_FWMASK,
+  FRA_GOTO,
+  FRA_IIFNAME,
   FRA_IP_PROTO,
   FRA_OIFNAME,
   FRA_PRIORITY,
@@ -54,6 +58,12 @@ export interface MarkRule {
   readonly inverted?: boolean
   /** Only for what leaves by sockets bound to this interface. */
   readonly oifName?: string
+  /** Only for what came in by this interface; `lo`: for what this machine sends, and for looks at the way back to a source. */
+  readonly iifName?: string
+  /** Instead of looking into `table` (then 0), goes on with the rules of this priority. */
+  readonly goto?: number
+  /** Does nothing: a place for others to go on at. `table` is 0. */
+  readonly nop?: true
   /** Only for these destinations. */
   readonly to?: Cidr
   /** IPPROTO_*: only for this protocol. */
@@ -80,18 +90,20 @@ export function encodeRule(rule: MarkRule): Uint8Array[] {
   const header = new Uint8Array(RULE_BYTES)
   header[0] = familyNumber(rule.family)
   header[4] = rule.table < 256 ? rule.table : 0
-  header[7] = FR_ACT_TO_TBL
+  header[7] = rule.goto === undefined ? (rule.nop === true ? FR_ACT_NOP : FR_ACT_TO_TBL) : FR_ACT_GOTO
   if (rule.to !== undefined) header[1] = rule.to.bits
   if (rule.inverted === true) new DataView(header.buffer).setUint32(8, FIB_RULE_INVERT, true)
   return [
     header,
     attributeU32(FRA_PRIORITY, rule.priority),
+    ...(rule.iifName === undefined ? [] : [attributeString(FRA_IIFNAME, rule.iifName)]),
+    ...(rule.goto === undefined ? [] : [attributeU32(FRA_GOTO, rule.goto)]),
     ...(rule.oifName === undefined ? [] : [attributeString(FRA_OIFNAME, rule.oifName)]),
     ...(rule.to === undefined ? [] : [attribute(FRA_DST, rule.to.ip.bytes)]),
     ...(rule.ipProtocol === undefined ? [] : [attributeU8(FRA_IP_PROTO, rule.ipProtocol)]),
     ...(rule.destinationPort === undefined ? [] : [attribute(FRA_DPORT_RANGE, portRange(rule.destinationPort))]),
     ...(rule.mask === 0 ? [] : [attributeU32(FRA_FWMARK, rule.mark), attributeU32(FRA_FWMASK, rule.mask)]),
-    attributeU32(FRA_TABLE, rule.table),
+    ...(rule.table === 0 ? [] : [attributeU32(FRA_TABLE, rule.table)]),
     attributeU8(FRA_PROTOCOL, rule.protocol),
   ]
 }

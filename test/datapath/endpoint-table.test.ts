@@ -54,7 +54,6 @@ const open = (): EndpointTable =>
       const index = links.get(name)
       return index === undefined ? undefined : ({ index, name } as Link)
     },
-    settled: () => undefined,
     forget: (id) => steps.push(`forget ${id}`),
     log: silentLog,
   })

@@ -172,16 +172,12 @@ describe('the redirect', () => {
     net.in('node', 'sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.host1.rp_filter=0')
   })
 
-  it('warns of src_valid_mark, with which the kernel drops what is redirected', async () => {
-    const setting = 'net.ipv4.conf.host1.src_valid_mark'
-    net.in('node', 'sysctl', '-qw', `${setting}=1`)
-    expect(await pod.call('askUdp', BAD[4], 53, DENIED_MS)).toBe('timeout')
-    await host.call('apply', endpoints().slice(1))
-    await host.call('apply', endpoints())
-    const said = await host.call<{ level: string; fields: string }[]>('said')
-    expect(said.filter((one) => one.level === 'warn').map((one) => one.fields)).toContain(JSON.stringify({ setting }))
-    net.in('node', 'sysctl', '-qw', `${setting}=0`)
+  it.each(['0', '1', '2'])('works with src_valid_mark and rp_filter %s', async (filter) => {
+    const settings = ['all', 'host1'].map((device) => `net.ipv4.conf.${device}`)
+    for (const one of settings) net.in('node', 'sysctl', '-qw', `${one}.src_valid_mark=1`, `${one}.rp_filter=${filter}`)
     expect(await pod.call('askUdp', BAD[4], 53, ANSWERED_MS)).toBe(`proxy ${BAD[4]} 53`)
+    expect(await pod.call('askTcp', BAD[4], 53, ANSWERED_MS)).toBe(`proxy ${BAD[4]} 53`)
+    for (const one of settings) net.in('node', 'sysctl', '-qw', `${one}.src_valid_mark=0`, `${one}.rp_filter=0`)
   })
 
   it('many connections one after the other, also on the same ports', async () => {
