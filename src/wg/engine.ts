@@ -106,6 +106,7 @@ class SealEngine implements Engine {
   #state: WgState | undefined
   #failovers = 0
   #startedAt: number | undefined
+  #pruned = false
   #ready = false
   #stopped = false
 
@@ -566,20 +567,24 @@ class SealEngine implements Engine {
     })
   }
 
-  /** Prefixes that an earlier run protected for a peer that nobody knows any more. */
+  /** What an earlier run routed and protected for peers that nobody knows any more goes, when all who exist are known. */
   #openLeftovers(): void {
     const { view, completeAt } = this.#feedOfDirectory
-    const { guarded } = this.#leftovers
-    if (guarded.size === 0 || !view.complete || completeAt === undefined || !this.#graceOver(completeAt)) return
-    for (const text of guarded) {
-      const cidr = tryParseCidr(text)
-      if (view.claimsPrefix(text)) continue
-      guarded.delete(text)
-      if (cidr === undefined) continue
-      this.#parts.guard.protect(cidr, false).catch((error: unknown) => {
-        guarded.add(text)
-        this.#faults.tell('opening a prefix', error)
-      })
-    }
+    if (this.#pruned || !view.complete || completeAt === undefined || !this.#graceOver(completeAt)) return
+    const { routed, guarded } = this.#leftovers
+    // Who claims a prefix and is refused exists: its prefix stays closed.
+    if ([...routed.keys(), ...guarded].some((text) => view.claimsPrefix(text))) return
+    this.#pruned = true
+    const prefixes = [...guarded].flatMap((text) => tryParseCidr(text) ?? [])
+    this.#routes.prune(prefixes).then(
+      () => {
+        routed.clear()
+        guarded.clear()
+      },
+      (error: unknown) => {
+        this.#pruned = false
+        this.#faults.tell('opening what an earlier run left', error)
+      },
+    )
   }
 }

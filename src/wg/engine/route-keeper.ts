@@ -50,6 +50,12 @@ export class RouteKeeper {
     await this.#open(uid, new Set())
   }
 
+  /** Opens what an earlier run left and no peer has taken over. */
+  async prune(guarded: readonly Cidr[]): Promise<void> {
+    await this.#lane.run(() => this.#routing.prune())
+    for (const cidr of guarded) if (!this.#guarded.has(formatCidr(cidr))) await this.#guard.protect(cidr, false)
+  }
+
   /** Takes the guard off what is this peer's no more. */
   async #open(uid: string, keep: ReadonlySet<string>): Promise<void> {
     for (const [text, held] of this.#guarded) {

@@ -67,7 +67,7 @@ function awaited(state: WgState, now: number): WgRotationReport['awaited'] {
   const { rotation } = state
   if (rotation.phase === 'idle' || rotation.phase === 'rekeying') return []
   const since = rotation.phase === 'draining' ? rotation.since : now
-  const census = takeCensus(state.peers, rotation.slot, since, now)
+  const census = takeCensus(state.peers, rotation.slot, since, now, { uid: state.uid, drain: state.drain })
   const own = (why: 'not-quiet' | 'not-published', waits: boolean): WgRotationReport['awaited'] =>
     waits ? [{ why, count: 1, names: [] }] : []
   const published = own('not-published', state.acknowledged < state.revision)
