@@ -1,6 +1,6 @@
 import { alive, drainOf, everProven, fresh, type Pair } from './pair.ts'
 import type { Awaited, Census } from './rotation.ts'
-import { otherSlot, type Slot } from './slots.ts'
+import { bannedSlot, otherSlot, type Drainer, type Slot } from './slots.ts'
 
 /** Names told to the operator; the rest is a number. */
 export const MAX_NAMES = 10
@@ -17,9 +17,15 @@ class Names implements Awaited {
 
 /**
  * Who a rotation of `slot` waits for. A peer with one slot only is never waited for: the rotation of slot 0 is lossy for it.
- * `drainingSince`: when our messages began to tell of the drain, monotonic ms.
+ * `drainingSince`: when our messages began to tell of the drain, monotonic ms. `self`: our own drain.
  */
-export function takeCensus(peers: Iterable<Pair>, slot: Slot, drainingSince: number, now: number): Census {
+export function takeCensus(
+  peers: Iterable<Pair>,
+  slot: Slot,
+  drainingSince: number,
+  now: number,
+  self: Drainer,
+): Census {
   const census = {
     unproven: new Names(),
     onSlot: new Names(),
@@ -37,9 +43,14 @@ export function takeCensus(peers: Iterable<Pair>, slot: Slot, drainingSince: num
     if (!everProven(pair, slot)) census.unsettled.add(pair.name)
     const { announced } = pair
     if (drainOf(pair, now)?.slot === other || (pair.probes && announced === undefined)) census.contended.add(pair.name)
-    if (pair.probes && (announced === undefined || announced.ack <= drainingSince || announced.egress === slot)) {
-      census.unheard.add(pair.name)
-    }
+    if (!pair.probes) continue
+    const left = announced !== undefined && announced.ack > drainingSince && announced.egress !== slot
+    // The word that says so, however old, tells of the peer's own drain: of opposite ones the younger waits, or neither slot fits.
+    const younger =
+      self.drain !== null &&
+      announced?.drain?.slot === other &&
+      bannedSlot(self, { uid: pair.uid, drain: announced.drain }) !== slot
+    if (!left || younger) census.unheard.add(pair.name)
   }
   return census
 }

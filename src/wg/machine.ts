@@ -11,7 +11,7 @@ import {
   type Announcement,
   type Pair,
 } from './pair.ts'
-import { review, takeRecord } from './peer-events.ts'
+import { drainer, review, takeRecord } from './peer-events.ts'
 import { advance, nextDue, spreadOf } from './rotation.ts'
 import { SLOTS, otherSlot, type Slot } from './slots.ts'
 
@@ -224,7 +224,7 @@ function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[])
   }
   const drainingSince = rotation.phase === 'draining' ? rotation.since : now
   const facts = {
-    census: takeCensus(state.peers, rotation.slot, drainingSince, now),
+    census: takeCensus(state.peers, rotation.slot, drainingSince, now, drainer(state)),
     published: state.acknowledged >= state.revision,
     keyAgeMs: now - state.slots[rotation.slot].bornAt,
   }
@@ -246,9 +246,13 @@ function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[])
         effects,
       )
     }
-    case 'rekey':
+    case 'rekey': {
+      // Egress that is still on the slot leaves it before the key is another.
+      const rekeying: WgState = { ...state, rotation: { phase: 'rekeying', slot, reason, since: now, askedAt: now } }
+      const reviewed = each(rekeying, now, effects, (pair) => pair)
       effects.push(changeKey({ slot, reason }))
-      return { ...state, rotation: { phase: 'rekeying', slot, reason, since: now, askedAt: now } }
+      return reviewed
+    }
     case 'done':
       if (facts.census.unsettled.count === 0) effects.push(keyEvent('proven', slot, state.slots))
       return { ...state, rotation: rest(state) }

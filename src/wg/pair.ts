@@ -4,7 +4,6 @@ import {
   HANDSHAKE_DEAD_MS,
   HANDSHAKE_STALE_MS,
   PROBES_LOST,
-  SLOTS,
   bannedSlot,
   otherSlot,
   type Drain,
@@ -96,10 +95,10 @@ export const usable = (pair: Pair, slot: Slot, now: number): boolean => slotStat
 
 /**
  * The peer's kernel keeps up a session with us. Its agent may be dead: then probes are lost, and still it sends, through the
- * slot it last chose.
+ * slot it last chose. So a handshake is enough, also when no probe came back since we started.
  */
 export const alive = (pair: Pair, now: number): boolean =>
-  SLOTS.some((slot) => everProven(pair, slot) && now - pair.tunnels[slot].freshAt <= HANDSHAKE_DEAD_MS)
+  pair.tunnels.some((tunnel) => tunnel.handshaken && now - tunnel.freshAt <= HANDSHAKE_DEAD_MS)
 
 /** The drain of the peer: its own word when it is fresh, because it comes through the data plane; else its record. */
 export const drainOf = (pair: Pair, now: number): Drain | null =>
@@ -113,13 +112,16 @@ export const fresh = (pair: Pair, slot: Slot, now: number): boolean =>
  * The slot to send through, the current one first among equals, and one that nobody drains before one that is drained: one that
  * works; else one whose handshake is young (probes are lost on both when only the peer's agent is dead, and then the age of the
  * handshake tells which slot still has keys); else one that worked with the present keys, when the current one did too,
- * so that a peer that comes back is met where its keys may still fit; else no change. Never clear text.
+ * so that a peer that comes back is met where its keys may still fit; else no change. Never clear text. `closed`: the slot whose
+ * key we are changing; nobody is moved to it, whatever fails on the other one: peers do not know the new key yet.
  */
-export function chooseEgress(pair: Pair, self: Drainer, now: number): Slot {
+export function chooseEgress(pair: Pair, self: Drainer, now: number, closed?: Slot): Slot {
   const { egress } = pair
   if (!pair.twoSlots) return 0
   const banned = bannedSlot(self, { uid: pair.uid, drain: drainOf(pair, now) })
-  const order = [egress, otherSlot(egress)].sort((a, b) => Number(a === banned) - Number(b === banned))
+  const order = [egress, otherSlot(egress)]
+    .filter((slot) => slot !== closed)
+    .sort((a, b) => Number(a === banned) - Number(b === banned))
   return (
     order.find((slot) => usable(pair, slot, now)) ??
     order.find((slot) => fresh(pair, slot, now)) ??

@@ -4,12 +4,14 @@ import type { KernelFacts, OwnSlot, WgEffect, WgState } from './machine-types.ts
 import { ABSENT, NEVER, chooseEgress, usable, withTunnel, type Pair } from './pair.ts'
 import { SLOTS, type Drainer, type Slot } from './slots.ts'
 
-const drainer = (state: WgState): Drainer => ({ uid: state.uid, drain: state.drain })
+export const drainer = (state: WgState): Drainer => ({ uid: state.uid, drain: state.drain })
 
 /** Looks at one peer again after any change: where to send, and how far encryption is. Same object when nothing changes. */
 export function review(state: WgState, pair: Pair, now: number, effects: WgEffect[]): Pair {
   let next = pair
-  const egress = chooseEgress(pair, drainer(state), now)
+  const { rotation } = state
+  const closed = rotation.phase === 'rekeying' ? rotation.slot : undefined
+  const egress = chooseEgress(pair, drainer(state), now, closed)
   if (egress !== pair.egress) {
     next = { ...next, egress }
     effects.push({ kind: 'egress', uid: pair.uid, slot: egress })

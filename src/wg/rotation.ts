@@ -12,7 +12,10 @@ export interface Census {
    * begin one: so a peer that answered that it left a slot stays away from it until the key is changed.
    */
   readonly contended: Awaited
-  /** Peers with a session that have not told us in the tunnel that they know of the drain and send through the other slot. */
+  /**
+   * Peers with a session that have not told us in the tunnel that they know of the drain and send through the other slot, or
+   * that drain the other slot themselves and began earlier.
+   */
   readonly unheard: Awaited
   /** Peers with a session that have not proven the slot. */
   readonly unsettled: Awaited

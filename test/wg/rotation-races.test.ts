@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest'
+import { DEFAULT_MACHINE, type WgState } from '../../src/wg/machine-types.ts'
+import { step } from '../../src/wg/machine.ts'
+import { ABSENT, NEVER, alive, type Announcement, type Pair, type Tunnel } from '../../src/wg/pair.ts'
+import { PeerTable } from '../../src/wg/peer-table.ts'
+import type { Drain, Slot } from '../../src/wg/slots.ts'
+
+/* What the model in verify/ found: each test is one of its counterexamples. */
+
+const NOW = 1_000_000
+const WALL = 1_700_000_000_000
+
+const working: Tunnel = { ...ABSENT, key: 'k', stamp: WALL, handshaken: true, answered: true, freshAt: NOW }
+const said: Announcement = {
+  sequence: NOW,
+  mode: 'active',
+  leaving: false,
+  ack: NOW,
+  egress: 0,
+  drain: null,
+}
+const pair = (change: Partial<Pair>): Pair => ({
+  uid: 'b',
+  name: 'b',
+  bootId: 'boot',
+  twoSlots: true,
+  probes: true,
+  excused: false,
+  tunnels: [working, working],
+  egress: 0,
+  drain: null,
+  announced: said,
+  announcedAt: NOW,
+  mode: 'active',
+  ...change,
+})
+const drainOf = (slot: Slot, since: number): Drain => ({ slot, seq: 1, since, reason: 'Rotate' })
+
+function stateOf(peer: Pair, change: Partial<WgState>): WgState {
+  const own = { publicKey: 'own', generation: 0, since: WALL, bornAt: 0 }
+  return {
+    uid: 'a',
+    config: DEFAULT_MACHINE,
+    slots: [own, own],
+    drain: drainOf(1, WALL),
+    revision: 1,
+    acknowledged: 1,
+    publishedAt: NOW,
+    rotation: { phase: 'idle', dueAt: Number.POSITIVE_INFINITY },
+    queue: [],
+    peers: PeerTable.of([peer]),
+    target: 'active',
+    leavingSince: NEVER,
+    ...change,
+  }
+}
+
+describe('a slot whose key is being changed', () => {
+  const rekeying = { phase: 'rekeying', slot: 1, reason: 'Rotate', since: NOW, askedAt: NOW } as const
+
+  it('is not sent through, even when probes are lost on the other one', () => {
+    let state = stateOf(pair({}), { rotation: rekeying })
+    for (let lost = 0; lost < 4; lost++) {
+      state = step(state, { kind: 'probe', uid: 'b', slot: 0, answered: false }, NOW).state
+    }
+    expect(state.peers.get('b')?.egress).toBe(0)
+  })
+
+  it('is left before the key changes, when it was still sent through', () => {
+    const draining = { phase: 'draining', slot: 1, reason: 'Repair', since: NOW - 10_000, quiet: undefined } as const
+    const suspect = { ...working, lost: 3 }
+    const state = stateOf(pair({ egress: 1, tunnels: [suspect, working] }), { rotation: draining })
+    const { effects } = step(state, { kind: 'tick', wallMs: WALL }, NOW)
+    expect(effects.map(({ kind }) => kind).filter((kind) => kind !== 'kick')).toEqual(['egress', 'recreate'])
+  })
+})
+
+describe('opposite drains', () => {
+  const tickOf = (ours: number, theirs: number): readonly string[] => {
+    const since = NOW - 60_000
+    const quiet = { packets: 0, at: since }
+    // Its word is older than a record would count, and it is all that tells of its drain.
+    const announced = { ...said, ack: since + 1, drain: drainOf(0, theirs) }
+    const state = stateOf(pair({ announced, announcedAt: NOW - 31_000 }), {
+      drain: drainOf(1, ours),
+      rotation: { phase: 'draining', slot: 1, reason: 'Rotate', since, quiet },
+    })
+    return step(state, { kind: 'tick', wallMs: WALL }, NOW).effects.map(({ kind }) => kind)
+  }
+
+  it('let the younger wait for the older, whatever was said of egress', () => {
+    expect(tickOf(3000, 2000)).toEqual([])
+  })
+
+  it('let the older go on', () => {
+    expect(tickOf(2000, 3000)).toEqual(['newKey'])
+  })
+})
+
+describe('a peer whose agent is dead since before ours started', () => {
+  it('is alive while its kernel keeps a session up, though no probe came back', () => {
+    const silent: Tunnel = { ...working, answered: false }
+    expect(alive(pair({ tunnels: [silent, silent], announced: undefined }), NOW)).toBe(true)
+  })
+})
