@@ -9,6 +9,7 @@ import { identityMetrics } from '../src/identity/metrics.ts'
 import { buildSource, registrySpecs } from '../src/metrics/own.ts'
 import { addProcessMetrics } from '../src/metrics/process.ts'
 import { POLICY_METRICS } from '../src/policy/metrics.ts'
+import { wgPeerSpecs, wgSpecs } from '../src/wg/metrics.ts'
 
 const none = new Float64Array(0)
 
@@ -21,6 +22,8 @@ export const catalog: readonly MetricSpec[] = [
   ...identityMetrics(none).specs,
   ...POLICY_METRICS,
   ...datapathMetricSpecs,
+  ...wgSpecs,
+  ...wgPeerSpecs,
   ...httpSpecs,
   ...registrySpecs,
 ]

@@ -8,6 +8,7 @@ const ROOMS: Readonly<Record<string, string>> = {
   identity: 'The ledger: identities, and what is written to the kernel’s maps.',
   policy: 'The compiler: policy files to snapshots.',
   datapath: 'The kernel side: programs, drops, events.',
+  wg: 'The seal: devices, keys, peers, rotation. The histograms show all peers as they are at the moment of the scrape: take quantiles of the buckets themselves, not of their rate. Metrics of each peer come with `wireguard.metrics.perPeer` only.',
   http: 'The HTTP server.',
   metrics: 'The registry itself.',
 }
@@ -23,7 +24,7 @@ export async function metricsPage(): Promise<string> {
 \`GET /metrics\` on the agent's HTTP address, in the Prometheus text format. Names are
 \`sekisho_<room>_<noun>_<unit|total>\`. Every label takes its values from a closed list, so the number of series is known
 before the first query; counters and histograms exist from the start with 0. Nothing carries a domain name, an address or
-a pod: those are in the JSON API and the logs.
+a pod: those are in the JSON API and the logs. Names of nodes are in the metrics of single peers, which are off by default.
 
 ${sections.join('\n')}
 ## Process and main thread
@@ -55,6 +56,7 @@ ${rows.join('\n')}
 
 function labels(spec: MetricSpec): string {
   const parts = Object.entries(spec.labels ?? {}).map(([label, values]) => `\`${label}\`: ${values.join(', ')}`)
+  parts.push(...Object.entries(spec.open ?? {}).map(([label, most]) => `\`${label}\`: ${most} at the most`))
   if (spec.buckets !== undefined) parts.push(`\`le\`: ${spec.buckets.join(', ')}`)
   return parts.join('; ') || '–'
 }

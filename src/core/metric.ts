@@ -8,6 +8,11 @@ export interface MetricSpec {
   readonly type: 'counter' | 'gauge' | 'histogram'
   /** Label name -> every value it can take. */
   readonly labels?: Readonly<Record<string, readonly string[]>>
+  /**
+   * Label name -> the most values it may take. For gauges behind a setting whose reader wants names (of nodes) and knows how
+   * many there can be; whoever declares it keeps to the number.
+   */
+  readonly open?: Readonly<Record<string, number>>
   /** Upper bounds of a histogram's buckets, ascending, without +Inf. */
   readonly buckets?: readonly number[]
 }

@@ -19,6 +19,11 @@ export function faultOf(spec: MetricSpec): string | undefined {
     if (!/^[a-z][a-z0-9_]*$/.test(label) || label === 'le') return `"${label}" is no label name`
     if (values.length === 0 || new Set(values).size !== values.length) return `values of ${label} must be distinct`
   }
+  for (const [label, most] of Object.entries(spec.open ?? {})) {
+    if (spec.type !== 'gauge') return 'only a gauge has open labels'
+    if (!/^[a-z][a-z0-9_]*$/.test(label) || label in (spec.labels ?? {})) return `"${label}" is no open label`
+    if (!Number.isInteger(most) || most < 1) return `${label} needs the most values it can take`
+  }
   return seriesOf(spec) > MAX_SERIES ? `more than ${MAX_SERIES} series` : undefined
 }
 
@@ -28,9 +33,18 @@ export function checkDeclaration(spec: MetricSpec): void {
   if (fault !== undefined) throw new SekishoError('SEKISHO_METRICS_DECLARATION', `${spec.name}: ${fault}`)
 }
 
-/** How many label combinations a metric has. */
+/** How many label combinations a metric has, at the most. */
 export const seriesOf = (spec: MetricSpec): number =>
-  Object.values(spec.labels ?? {}).reduce((product, values) => product * values.length, 1)
+  [...Object.values(spec.labels ?? {}).map(({ length }) => length), ...Object.values(spec.open ?? {})].reduce(
+    (product, count) => product * count,
+    1,
+  )
+
+/** Names of all labels, in the order of declaration. */
+export const labelsOf = (spec: MetricSpec): string[] => [
+  ...Object.keys(spec.labels ?? {}),
+  ...Object.keys(spec.open ?? {}),
+]
 
 /** Every label combination, in the order of declaration. */
 export function combinations(spec: MetricSpec): Record<string, string>[] {
@@ -45,7 +59,9 @@ export function combinations(spec: MetricSpec): Record<string, string>[] {
 export function fits(spec: MetricSpec, sample: MetricSample): boolean {
   const declared = Object.entries(spec.labels ?? {})
   const given = sample.labels ?? {}
-  if (Object.keys(given).length !== declared.length) return false
+  const open = Object.keys(spec.open ?? {})
+  if (Object.keys(given).length !== declared.length + open.length) return false
+  if (!open.every((label) => given[label] !== undefined && given[label] !== '')) return false
   if (!declared.every(([label, values]) => values.includes(given[label] ?? ''))) return false
   if (spec.type === 'histogram') {
     const counts = sample.counts ?? []

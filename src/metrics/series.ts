@@ -1,5 +1,5 @@
 import type { MetricSample, MetricSpec } from '../core/metric.ts'
-import { combinations } from './declaration.ts'
+import { combinations, labelsOf } from './declaration.ts'
 
 /** One line of the exposition, in the form prom-client's registry prints. */
 export interface Point {
@@ -28,6 +28,9 @@ export class Series {
 
   /** Counters and histograms of label sets without a sample are 0, so that a rate exists from the first event on. */
   points(): Point[] {
+    if (this.spec.open !== undefined) {
+      return [...this.#samples.values()].map(({ labels = {}, value = 0 }) => ({ labels, value }))
+    }
     return combinations(this.spec).flatMap((labels) => {
       const sample = this.#samples.get(keyOf(this.spec, labels))
       if (this.spec.type === 'histogram') return histogram(this.spec, labels, sample)
@@ -38,7 +41,7 @@ export class Series {
 }
 
 const keyOf = (spec: MetricSpec, labels: Readonly<Record<string, string>>): string =>
-  Object.keys(spec.labels ?? {})
+  labelsOf(spec)
     .map((label) => labels[label])
     .join('\0')
 

@@ -85,6 +85,33 @@ test('two values of one gauge are one too many', async () => {
   expect(text).toContain('{reason="duplicate"} 1')
 })
 
+const open: MetricSpec = {
+  ...gauge,
+  name: 'sekisho_wg_peer_age_seconds',
+  labels: { slot: ['0', '1'] },
+  open: { peer: 900 },
+}
+
+test('an open label takes any value, and only what is told is shown', async () => {
+  const sample = (peer: string, value: number): MetricSample => ({
+    name: open.name,
+    labels: { slot: '0', peer },
+    value,
+  })
+  const text = await scrape(source([open], sample('n2', 3), sample('n"3', 4)))
+  expect(text).toContain('sekisho_wg_peer_age_seconds{slot="0",peer="n2"} 3')
+  expect(text).toContain('sekisho_wg_peer_age_seconds{slot="0",peer="n\\"3"} 4')
+  expect(text).not.toContain('slot="1"')
+})
+
+test.each([
+  ['mismatch', { name: open.name, labels: { slot: '0' }, value: 1 }],
+  ['mismatch', { name: open.name, labels: { slot: '0', peer: '' }, value: 1 }],
+  ['mismatch', { name: open.name, labels: { slot: '2', peer: 'n2' }, value: 1 }],
+])('a sample that does not fit open labels is %s: %j', async (reason, sample) => {
+  expect(await scrape(source([open], sample))).toContain(`sekisho_metrics_rejected_samples_total{reason="${reason}"} 1`)
+})
+
 test('a source that throws costs its own metrics only', async () => {
   const broken: MetricSource = {
     specs: [gauge],
@@ -108,6 +135,10 @@ test.each<[string, MetricSpec]>([
   ['no help', { ...gauge, help: ' ' }],
   ['an open label', { ...counter, labels: { name: [] } }],
   ['too many series', { ...counter, labels: { a: numbers(50), b: numbers(50) } }],
+  ['an open label of a counter', { ...counter, open: { peer: 5 } }],
+  ['an open label that is closed too', { ...open, open: { slot: 5 } }],
+  ['an open label of too many', { ...open, open: { peer: 1001 } }],
+  ['an open label without end', { ...open, open: { peer: Infinity } }],
 ])('a declaration with %s is refused', (_what, spec) => {
   expect(() => createMetrics({ process: false }).add(source([spec]))).toThrow(
     expect.objectContaining({ code: 'SEKISHO_METRICS_DECLARATION' }),
