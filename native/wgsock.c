@@ -64,17 +64,23 @@ static int free_bind(int fd, int family) {
   return family == AF_INET ? set_int(fd, IPPROTO_IP, IP_FREEBIND, 1) : set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1);
 }
 
+// The forced option passes net.core.*mem_max and needs CAP_NET_ADMIN; without it the kernel's limit holds.
+static int set_buffer(int fd, int forced, int option, uint32_t size) {
+  if (set_int(fd, SOL_SOCKET, forced, (int)size) == 0) return 0;
+  return errno == EPERM ? set_int(fd, SOL_SOCKET, option, (int)size) : -1;
+}
+
 static napi_value open_probe_socket(napi_env env, napi_callback_info info) {
   napi_value argv[1], device_value, address_value;
   char device[IFNAMSIZ];
   struct bytes bytes;
-  uint32_t port, receive_buffer;
+  uint32_t port, buffer;
   union sock_address address;
   socklen_t length;
   if (!args_get(env, info, 1, argv) || !arg_object(env, argv[0], "options") ||
       !field(env, argv[0], "device", &device_value) || !arg_text(env, device_value, "device", device, sizeof(device)) ||
       !field_u32(env, argv[0], "port", 1, 65535, &port) ||
-      !field_u32(env, argv[0], "receiveBuffer", 1, 1u << 30, &receive_buffer) ||
+      !field_u32(env, argv[0], "buffer", 1, 1u << 30, &buffer) ||
       !field(env, argv[0], "address", &address_value) || !arg_bytes(env, address_value, "address", &bytes))
     return NULL;
   memset(&address, 0, sizeof(address));
@@ -103,9 +109,9 @@ static napi_value open_probe_socket(napi_env env, napi_callback_info info) {
   if (free_bind(fd, family) < 0) return fail(env, fd, "setsockopt(IP_FREEBIND)");
   if (never_fragment(fd, family) < 0) return fail(env, fd, "setsockopt(IP_MTU_DISCOVER)");
   if (set_int(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1) < 0) return fail(env, fd, "setsockopt(SO_TIMESTAMPNS)");
-  if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, (int)receive_buffer) < 0 &&
-      (errno != EPERM || set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)receive_buffer) < 0))
-    return fail(env, fd, "setsockopt(SO_RCVBUF)");
+  if (set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, buffer) < 0) return fail(env, fd, "setsockopt(SO_RCVBUF)");
+  // Peers that are not reached keep what was sent to them for a while.
+  if (set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, buffer) < 0) return fail(env, fd, "setsockopt(SO_SNDBUF)");
   if (bind(fd, &address.any, length) < 0) return fail(env, fd, "bind");
   return result_i32(env, fd);
 }

@@ -331,7 +331,8 @@ export interface ProbeSocketOptions {
   readonly device: string
   readonly address: Uint8Array
   readonly port: number
-  readonly receiveBuffer: number
+  /** Octets, for receiving and for sending. */
+  readonly buffer: number
 }
 
 /** Sockets on the device of a slot of the seal. */

@@ -147,7 +147,7 @@ export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
       device: { kind: 'text', good: 'sekisho-none' },
       address: bytes(4),
       port: integer(1),
-      receiveBuffer: integer(4096),
+      buffer: integer(4096),
     }),
   ],
   probeReceive: [fd, bytes(64), integer(64), { kind: 'words', good: new Uint32Array(8) }],

@@ -19,7 +19,7 @@ const random = (words: Uint32Array): void => {
 let prober: CountingProber | undefined
 let counter: SlotCounter | undefined
 let announcements: Readonly<Record<string, Announcement>> = {}
-let results: ProbeResult[] = []
+const results: ProbeResult[] = []
 let mtu = 1400
 const raw = new Map<string, Fd>()
 

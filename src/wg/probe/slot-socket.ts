@@ -1,0 +1,115 @@
+import type { Ip } from '../../core/ip.ts'
+import {
+  PROBE_ADDRESS,
+  PROBE_AGE,
+  PROBE_ERRNO,
+  PROBE_LENGTH,
+  PROBE_PORT,
+  PROBE_WORDS,
+  type Fd,
+  type WgSocketCalls,
+} from '../../native/binding.ts'
+import { PROBE_BYTES } from './codec.ts'
+import { addressKey, type AddressKey } from './targets.ts'
+
+/** Datagrams read, and sent, in one turn of one socket. */
+export const TURN = 256
+/** Octets; some 1,500 small datagrams wait while the event loop is busy. */
+const SOCKET_BUFFER = 1 << 20
+
+export type ProbeDoor = Pick<WgSocketCalls, 'openProbeSocket' | 'probeReceive' | 'probeSend'> & { close(fd: Fd): void }
+
+export interface ProbeSocket {
+  readonly family: 4 | 6
+  /** Reads at most TURN datagrams. Returns how many. Throws the error of the native door. */
+  receive(take: (view: DataView, at: number, from: Received) => void): number
+  /**
+   * Queues a datagram of `octets` octets; `write` fills in its first PROBE_BYTES. `refused` is called when the kernel does not
+   * take it. A full queue is sent at once.
+   */
+  queue(
+    words: Uint32Array,
+    wordsAt: number,
+    port: number,
+    octets: number,
+    write: (view: DataView, at: number) => void,
+    refused?: () => void,
+  ): void
+  /** Sends what is queued. Returns how many the kernel refused. */
+  flush(): number
+  close(): void
+}
+
+/** Of a received datagram; reused for the next. */
+export interface Received {
+  octets: number
+  port: number
+  /** Microseconds since the kernel had it. */
+  ageUs: number
+  address: AddressKey
+  /** Where its addr16 lies. */
+  words: Uint32Array
+  wordsAt: number
+}
+
+/** @throws the error of the native door */
+export function openSlotSocket(native: ProbeDoor, device: string, own: Ip, port: number): ProbeSocket {
+  const fd = native.openProbeSocket({ device, address: own.bytes, port, buffer: SOCKET_BUFFER })
+  const inData = new Uint8Array(TURN * PROBE_BYTES)
+  const inView = new DataView(inData.buffer)
+  const inRecords = new Uint32Array(TURN * PROBE_WORDS)
+  const outData = new Uint8Array(TURN * PROBE_BYTES)
+  const outView = new DataView(outData.buffer)
+  const outRecords = new Uint32Array(TURN * PROBE_WORDS)
+  const refusals: ((() => void) | undefined)[] = []
+  const received: Received = { octets: 0, port: 0, ageUs: 0, address: 0, words: inRecords, wordsAt: 0 }
+  let queued = 0
+  let refusedInQueue = 0
+
+  const send = (): number => {
+    if (queued === 0) return 0
+    const count = queued
+    queued = 0
+    const refused = native.probeSend(fd, outData, PROBE_BYTES, outRecords, count)
+    const calls = refusals.splice(0)
+    if (refused > 0) {
+      for (let i = 0; i < count; i++) if (outRecords[i * PROBE_WORDS + PROBE_ERRNO] !== 0) calls[i]?.()
+    }
+    return refused
+  }
+
+  return {
+    family: own.family,
+    receive(take) {
+      const count = native.probeReceive(fd, inData, PROBE_BYTES, inRecords)
+      for (let i = 0; i < count; i++) {
+        const at = i * PROBE_WORDS
+        received.octets = inRecords[at + PROBE_LENGTH] ?? 0
+        received.port = inRecords[at + PROBE_PORT] ?? 0
+        received.ageUs = inRecords[at + PROBE_AGE] ?? 0
+        received.wordsAt = at + PROBE_ADDRESS
+        received.address = addressKey(inRecords, received.wordsAt)
+        take(inView, i * PROBE_BYTES, received)
+      }
+      return count
+    },
+    queue(words, wordsAt, to, octets, write, refused) {
+      if (queued === TURN) refusedInQueue += send()
+      const at = queued * PROBE_WORDS
+      outRecords[at + PROBE_LENGTH] = octets
+      outRecords[at + PROBE_PORT] = to
+      for (let i = 0; i < 4; i++) outRecords[at + PROBE_ADDRESS + i] = words[wordsAt + i] ?? 0
+      write(outView, queued * PROBE_BYTES)
+      refusals[queued] = refused
+      queued++
+    },
+    flush() {
+      const refused = refusedInQueue + send()
+      refusedInQueue = 0
+      return refused
+    },
+    close() {
+      native.close(fd)
+    },
+  }
+}
