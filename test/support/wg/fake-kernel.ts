@@ -113,6 +113,8 @@ export class FakeNet {
   readonly kernels: readonly FakeKernel[]
   readonly losses: Loss[] = []
   packets = 0
+  /** Packets of pods are tried; turned off where there are too many pairs. */
+  trying = true
   clearText = 0
   readonly #clock: FakeClock
   readonly #cut = new Set<number>()
@@ -132,6 +134,7 @@ export class FakeNet {
 
   /** A pod of each node sends to one of each other. A pair that once worked must go on to. */
   tryAll(): void {
+    if (!this.trying) return
     for (const from of this.kernels) for (const to of this.kernels) if (from !== to) this.#try(from, to)
   }
 
