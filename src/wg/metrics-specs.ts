@@ -21,7 +21,7 @@ export const MOST_PEERS = 1000
 
 type Labels = MetricSpec['labels']
 const spec = (type: 'counter' | 'gauge', name: string, help: string, labels?: Labels): MetricSpec => ({
-  name: `sekisho_wg_${name}`,
+  name,
   help,
   type,
   ...(labels === undefined ? {} : { labels }),
@@ -31,18 +31,18 @@ const counter = (name: string, help: string, labels?: Labels): MetricSpec => spe
 
 export const wgSpecs: readonly MetricSpec[] = [
   gauge(
-    'peers',
+    'sekisho_wg_peers',
     'Other nodes in the directory; those we send to encrypted, with clear text dropped, and with no proven slot.',
     {
       state: ['expected', 'active', 'strict', 'unproven'],
     },
   ),
-  gauge('pairs', 'Peers by how far encryption with them has come.', { mode: MODES }),
-  gauge('egress_peers', 'Peers by the slot that we send to them through.', { slot: SLOT }),
-  gauge('excused_peers', 'Peers that rotations do not wait for, because they are not ready for long.'),
-  gauge('programmed_peers', 'Peers as the device of the slot has them.', { slot: SLOT }),
-  gauge('proven_peers', 'Peers that a handshake and a probe have proven, by slot.', { slot: SLOT }),
-  gauge('tunnels', 'Tunnels by slot and state.', { slot: SLOT, state: STATES }),
+  gauge('sekisho_wg_pairs', 'Peers by how far encryption with them has come.', { mode: MODES }),
+  gauge('sekisho_wg_egress_peers', 'Peers by the slot that we send to them through.', { slot: SLOT }),
+  gauge('sekisho_wg_excused_peers', 'Peers that rotations do not wait for, because they are not ready for long.'),
+  gauge('sekisho_wg_programmed_peers', 'Peers as the device of the slot has them.', { slot: SLOT }),
+  gauge('sekisho_wg_proven_peers', 'Peers that a handshake and a probe have proven, by slot.', { slot: SLOT }),
+  gauge('sekisho_wg_tunnels', 'Tunnels by slot and state.', { slot: SLOT, state: STATES }),
   {
     name: 'sekisho_wg_handshake_age_seconds',
     help: 'Age of the last handshake of each peer, at this moment.',
@@ -57,50 +57,57 @@ export const wgSpecs: readonly MetricSpec[] = [
     labels: { slot: SLOT },
     buckets: RTT_BUCKETS,
   },
-  counter('probes_total', 'Probes through the tunnels.', { result: ['answered', 'lost'] }),
-  counter('transfer_bytes_total', 'Octets through the devices, with handshakes and keepalives.', {
+  counter('sekisho_wg_probes_total', 'Probes through the tunnels.', { result: ['answered', 'lost'] }),
+  counter('sekisho_wg_transfer_bytes_total', 'Octets through the devices, with handshakes and keepalives.', {
     slot: SLOT,
     direction: ['received', 'sent'],
   }),
-  gauge('key_age_seconds', 'Age of our key of the slot.', { slot: SLOT }),
-  gauge('key_generation', 'How often the key of the slot was changed since the node first published.', { slot: SLOT }),
-  gauge('mtu_bytes', 'MTU of the device of the slot.', { slot: SLOT }),
-  gauge('rotation_phase', '1 for the phase that the rotation is in, 0 for the others.', { phase: PHASES }),
-  gauge('rotation_phase_seconds', 'Time in this phase.'),
-  gauge('rotation_last_seconds', 'How long the last rotation took.'),
-  gauge('rotation_awaited_peers', 'Peers that the rotation waits for, by why.', { why: AWAITED }),
-  counter('rotations_total', 'Rotations that ended.'),
-  counter('device_recreations_total', 'How often the device of the slot was made again.', { slot: SLOT }),
+  gauge('sekisho_wg_key_age_seconds', 'Age of our key of the slot.', { slot: SLOT }),
+  gauge('sekisho_wg_key_generation', 'How often the key of the slot was changed since the node first published.', {
+    slot: SLOT,
+  }),
+  gauge('sekisho_wg_mtu_bytes', 'MTU of the device of the slot.', { slot: SLOT }),
+  gauge('sekisho_wg_rotation_phase', '1 for the phase that the rotation is in, 0 for the others.', { phase: PHASES }),
+  gauge('sekisho_wg_rotation_phase_seconds', 'Time in this phase.'),
+  gauge('sekisho_wg_rotation_last_seconds', 'How long the last rotation took.'),
+  gauge('sekisho_wg_rotation_awaited_peers', 'Peers that the rotation waits for, by why.', { why: AWAITED }),
+  counter('sekisho_wg_rotations_total', 'Rotations that ended.'),
+  counter('sekisho_wg_device_recreations_total', 'How often the device of the slot was made again.', { slot: SLOT }),
   counter(
-    'device_errors_total',
+    'sekisho_wg_device_errors_total',
     'Errors that the device counts: a source outside of the allowed IPs; received in vain; not sent.',
     {
       slot: SLOT,
       kind: LINK_ERRORS,
     },
   ),
-  counter('failovers_total', 'Peers moved to the other slot because theirs failed.'),
-  counter('repairs_total', 'What was found wrong in the kernel and mended.', { repair: REPAIRS }),
-  counter('refused_records_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
-  gauge('refused_records', 'Records that are refused now.'),
-  gauge('directory_up', '1 while the directory is read whole and not lost.'),
-  gauge('directory_age_seconds', 'Since the last word of the directory.'),
-  counter('directory_writes_total', 'Writes of our own record.'),
-  counter('dumps_interrupted_total', 'Dumps of a device that changed while it was read.'),
-  counter('errors_total', 'Steps that failed and are tried again; the log says which.'),
-  counter('cleartext_dropped_packets_total', 'Clear text of protected prefixes that was dropped.', {
+  counter('sekisho_wg_failovers_total', 'Peers moved to the other slot because theirs failed.'),
+  counter('sekisho_wg_repairs_total', 'What was found wrong in the kernel and mended.', { repair: REPAIRS }),
+  counter('sekisho_wg_refused_records_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
+  gauge('sekisho_wg_refused_records', 'Records that are refused now.'),
+  gauge('sekisho_wg_directory_up', '1 while the directory is read whole and not lost.'),
+  gauge('sekisho_wg_directory_age_seconds', 'Since the last word of the directory.'),
+  counter('sekisho_wg_directory_writes_total', 'Writes of our own record.'),
+  counter('sekisho_wg_dumps_interrupted_total', 'Dumps of a device that changed while it was read.'),
+  counter('sekisho_wg_errors_total', 'Steps that failed and are tried again; the log says which.'),
+  counter('sekisho_wg_cleartext_dropped_packets_total', 'Clear text of protected prefixes that was dropped.', {
     direction: GUARD_DIRECTIONS,
     family: ['4', '6'],
   }),
-  gauge('findings', 'Observe mode: what is wrong with the other manager’s device.', { code: FINDING_CODES }),
-  gauge('warnings', 'Settings of the host that break the seal.'),
+  gauge('sekisho_wg_findings', 'Observe mode: what is wrong with the other manager’s device.', { code: FINDING_CODES }),
+  gauge('sekisho_wg_warnings', 'Settings of the host that break the seal.'),
   counter(
-    'kernel_cpu_seconds_total',
+    'sekisho_wg_kernel_cpu_seconds_total',
     'Processor time of WireGuard’s kernel threads, an estimate; soft interrupts are not in it.',
     { slot: SLOT, work: CPU_WORK },
   ),
-  counter('userspace_cpu_seconds_total', 'Processor time of the processes of the userspace driver.', { slot: SLOT }),
-  gauge('kernel_cpu_visible', '1 when kernel threads can be seen in /proc; 0 in a PID namespace of the agent’s own.'),
+  counter('sekisho_wg_userspace_cpu_seconds_total', 'Processor time of the processes of the userspace driver.', {
+    slot: SLOT,
+  }),
+  gauge(
+    'sekisho_wg_kernel_cpu_visible',
+    '1 when kernel threads can be seen in /proc; 0 in a PID namespace of the agent’s own.',
+  ),
 ]
 
 const perPeer = (name: string, help: string, labels?: Labels): MetricSpec => ({
@@ -110,13 +117,13 @@ const perPeer = (name: string, help: string, labels?: Labels): MetricSpec => ({
 
 /** With `wireguard.metrics.perPeer` only. */
 export const wgPeerSpecs: readonly MetricSpec[] = [
-  perPeer('peer_handshake_age_seconds', 'Age of the last handshake with the node.', { slot: SLOT }),
-  perPeer('peer_proven', '1 when the tunnel to the node is proven.', { slot: SLOT }),
-  perPeer('peer_probe_rtt_seconds', 'Round trip of the last answered probe.', { slot: SLOT }),
-  perPeer('peer_probes_lost', 'Probes lost in a row.', { slot: SLOT }),
-  perPeer('peer_egress_slot', 'The slot that we send to the node through.'),
+  perPeer('sekisho_wg_peer_handshake_age_seconds', 'Age of the last handshake with the node.', { slot: SLOT }),
+  perPeer('sekisho_wg_peer_proven', '1 when the tunnel to the node is proven.', { slot: SLOT }),
+  perPeer('sekisho_wg_peer_probe_rtt_seconds', 'Round trip of the last answered probe.', { slot: SLOT }),
+  perPeer('sekisho_wg_peer_probes_lost', 'Probes lost in a row.', { slot: SLOT }),
+  perPeer('sekisho_wg_peer_egress_slot', 'The slot that we send to the node through.'),
   gauge(
-    'peer_series_left_out',
+    'sekisho_wg_peer_series_left_out',
     'Nodes without series of their own, because there are more than these metrics are for.',
   ),
 ]

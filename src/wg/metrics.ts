@@ -44,16 +44,17 @@ export function wgMetrics(view: View, options: WgMetricsOptions = {}): MetricSou
 }
 
 const sample = (name: string, value: number, labels?: Readonly<Record<string, string>>): MetricSample => ({
-  name: `sekisho_wg_${name}`,
+  name,
   value,
   ...(labels === undefined ? {} : { labels }),
 })
 
 function* ofPeers({ peers: counts }: WgReport, peers: readonly WgPeerReport[]): Iterable<MetricSample> {
   for (const state of ['expected', 'active', 'strict', 'unproven'] as const)
-    yield sample('peers', counts[state], { state })
-  for (const mode of MODES) yield sample('pairs', peers.filter((peer) => peer.mode === mode).length, { mode })
-  yield sample('excused_peers', peers.filter(({ excused }) => excused).length)
+    yield sample('sekisho_wg_peers', counts[state], { state })
+  for (const mode of MODES)
+    yield sample('sekisho_wg_pairs', peers.filter((peer) => peer.mode === mode).length, { mode })
+  yield sample('sekisho_wg_excused_peers', peers.filter(({ excused }) => excused).length)
 }
 
 function* ofSlots(
@@ -64,27 +65,27 @@ function* ofSlots(
   for (const { slot: id, device, programmed, proven, keyAgeSeconds, generation, mtu, recreations } of slots) {
     const slot = String(id)
     const tunnels = peers.flatMap((peer) => peer.tunnels.filter((tunnel) => tunnel.slot === id))
-    yield sample('egress_peers', peers.filter(({ egress }) => egress === id).length, { slot })
-    yield sample('programmed_peers', programmed, { slot })
-    yield sample('proven_peers', proven, { slot })
+    yield sample('sekisho_wg_egress_peers', peers.filter(({ egress }) => egress === id).length, { slot })
+    yield sample('sekisho_wg_programmed_peers', programmed, { slot })
+    yield sample('sekisho_wg_proven_peers', proven, { slot })
     for (const state of STATES) {
-      yield sample('tunnels', tunnels.filter((tunnel) => tunnel.state === state).length, { slot, state })
+      yield sample('sekisho_wg_tunnels', tunnels.filter((tunnel) => tunnel.state === state).length, { slot, state })
     }
     yield histogram(
-      'handshake_age_seconds',
+      'sekisho_wg_handshake_age_seconds',
       slot,
       AGE_BUCKETS,
       tunnels,
       ({ handshakeAgeSeconds }) => handshakeAgeSeconds,
     )
-    yield histogram('probe_rtt_seconds', slot, RTT_BUCKETS, tunnels, rttSeconds)
-    yield sample('key_age_seconds', keyAgeSeconds, { slot })
-    yield sample('key_generation', generation, { slot })
-    yield sample('mtu_bytes', mtu, { slot })
-    yield sample('device_recreations_total', recreations, { slot })
+    yield histogram('sekisho_wg_probe_rtt_seconds', slot, RTT_BUCKETS, tunnels, rttSeconds)
+    yield sample('sekisho_wg_key_age_seconds', keyAgeSeconds, { slot })
+    yield sample('sekisho_wg_key_generation', generation, { slot })
+    yield sample('sekisho_wg_mtu_bytes', mtu, { slot })
+    yield sample('sekisho_wg_device_recreations_total', recreations, { slot })
     const errors = linkErrors(device)
     if (errors !== undefined) {
-      for (const kind of LINK_ERRORS) yield sample('device_errors_total', errors[kind], { slot, kind })
+      for (const kind of LINK_ERRORS) yield sample('sekisho_wg_device_errors_total', errors[kind], { slot, kind })
     }
   }
 }
@@ -108,60 +109,62 @@ function histogram(
     counts[at] = (counts[at] ?? 0) + 1
     sum += value
   }
-  return { name: `sekisho_wg_${name}`, labels: { slot }, counts, sum }
+  return { name, labels: { slot }, counts, sum }
 }
 
 function* ofRotation({ rotation }: WgReport): Iterable<MetricSample> {
-  for (const phase of PHASES) yield sample('rotation_phase', phase === rotation.phase ? 1 : 0, { phase })
-  yield sample('rotation_phase_seconds', rotation.seconds)
-  if (rotation.lastSeconds !== undefined) yield sample('rotation_last_seconds', rotation.lastSeconds)
+  for (const phase of PHASES) yield sample('sekisho_wg_rotation_phase', phase === rotation.phase ? 1 : 0, { phase })
+  yield sample('sekisho_wg_rotation_phase_seconds', rotation.seconds)
+  if (rotation.lastSeconds !== undefined) yield sample('sekisho_wg_rotation_last_seconds', rotation.lastSeconds)
   for (const why of AWAITED) {
     const found = rotation.awaited.find((one) => one.why === why)
-    yield sample('rotation_awaited_peers', found?.count ?? 0, { why })
+    yield sample('sekisho_wg_rotation_awaited_peers', found?.count ?? 0, { why })
   }
-  yield sample('rotations_total', rotation.completed)
+  yield sample('sekisho_wg_rotations_total', rotation.completed)
 }
 
 function* ofRest(report: ReturnType<View['report']>): Iterable<MetricSample> {
   const { directory, dropped, warnings, findings } = report
-  yield sample('refused_records', directory.refused.length)
-  yield sample('directory_up', directory.complete && directory.lost === undefined ? 1 : 0)
-  yield sample('directory_age_seconds', directory.ageSeconds)
+  yield sample('sekisho_wg_refused_records', directory.refused.length)
+  yield sample('sekisho_wg_directory_up', directory.complete && directory.lost === undefined ? 1 : 0)
+  yield sample('sekisho_wg_directory_age_seconds', directory.ageSeconds)
   for (const { direction, family, packets } of dropped) {
-    yield sample('cleartext_dropped_packets_total', packets, { direction, family: String(family) })
+    yield sample('sekisho_wg_cleartext_dropped_packets_total', packets, { direction, family: String(family) })
   }
-  yield sample('warnings', warnings.length)
+  yield sample('sekisho_wg_warnings', warnings.length)
   if (findings === undefined) return
   for (const code of FINDING_CODES)
-    yield sample('findings', findings.filter((one) => one.code === code).length, { code })
+    yield sample('sekisho_wg_findings', findings.filter((one) => one.code === code).length, { code })
 }
 
 function* ofCounters(counters: ReturnType<WgView['counters']>): Iterable<MetricSample> {
-  for (const [repair, value] of Object.entries(counters.repairs)) yield sample('repairs_total', value, { repair })
+  for (const [repair, value] of Object.entries(counters.repairs))
+    yield sample('sekisho_wg_repairs_total', value, { repair })
   for (const [reason, value] of Object.entries(counters.refused))
-    yield sample('refused_records_total', value, { reason })
-  for (const [result, value] of Object.entries(counters.probes)) yield sample('probes_total', value, { result })
-  yield sample('failovers_total', counters.failovers)
-  yield sample('dumps_interrupted_total', counters.dumpsInterrupted)
-  yield sample('directory_writes_total', counters.directoryWrites)
-  yield sample('errors_total', counters.errors)
+    yield sample('sekisho_wg_refused_records_total', value, { reason })
+  for (const [result, value] of Object.entries(counters.probes))
+    yield sample('sekisho_wg_probes_total', value, { result })
+  yield sample('sekisho_wg_failovers_total', counters.failovers)
+  yield sample('sekisho_wg_dumps_interrupted_total', counters.dumpsInterrupted)
+  yield sample('sekisho_wg_directory_writes_total', counters.directoryWrites)
+  yield sample('sekisho_wg_errors_total', counters.errors)
 }
 
 function* ofCpu(cpu: Pick<CpuSampler, 'totals' | 'visible'>): Iterable<MetricSample> {
   for (const { slot, work, seconds } of cpu.totals()) {
     const labels = { slot: String(slot) }
     yield work === undefined
-      ? sample('userspace_cpu_seconds_total', seconds, labels)
-      : sample('kernel_cpu_seconds_total', seconds, { ...labels, work })
+      ? sample('sekisho_wg_userspace_cpu_seconds_total', seconds, labels)
+      : sample('sekisho_wg_kernel_cpu_seconds_total', seconds, { ...labels, work })
   }
-  yield sample('kernel_cpu_visible', cpu.visible ? 1 : 0)
+  yield sample('sekisho_wg_kernel_cpu_visible', cpu.visible ? 1 : 0)
 }
 
 function* ofEachPeer(peers: readonly WgPeerReport[]): Iterable<MetricSample> {
   const told = peers.toSorted((a, b) => (a.name < b.name ? -1 : 1)).slice(0, MOST_PEERS)
-  yield sample('peer_series_left_out', peers.length - told.length)
+  yield sample('sekisho_wg_peer_series_left_out', peers.length - told.length)
   for (const { name: peer, egress, tunnels } of told) {
-    yield sample('peer_egress_slot', egress, { peer })
+    yield sample('sekisho_wg_peer_egress_slot', egress, { peer })
     for (const id of SLOTS) {
       const tunnel = tunnels.find(({ slot }) => slot === id)
       if (tunnel !== undefined) yield* ofTunnel(peer, id, tunnel)
@@ -171,10 +174,10 @@ function* ofEachPeer(peers: readonly WgPeerReport[]): Iterable<MetricSample> {
 
 function* ofTunnel(peer: string, id: Slot, tunnel: WgTunnelReport): Iterable<MetricSample> {
   const labels = { slot: String(id), peer }
-  yield sample('peer_proven', tunnel.state === 'proven' ? 1 : 0, labels)
-  yield sample('peer_probes_lost', tunnel.probesLost, labels)
+  yield sample('sekisho_wg_peer_proven', tunnel.state === 'proven' ? 1 : 0, labels)
+  yield sample('sekisho_wg_peer_probes_lost', tunnel.probesLost, labels)
   if (tunnel.handshakeAgeSeconds !== undefined)
-    yield sample('peer_handshake_age_seconds', tunnel.handshakeAgeSeconds, labels)
+    yield sample('sekisho_wg_peer_handshake_age_seconds', tunnel.handshakeAgeSeconds, labels)
   const rtt = rttSeconds(tunnel)
-  if (rtt !== undefined) yield sample('peer_probe_rtt_seconds', rtt, labels)
+  if (rtt !== undefined) yield sample('sekisho_wg_peer_probe_rtt_seconds', rtt, labels)
 }

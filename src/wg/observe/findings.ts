@@ -1,15 +1,9 @@
-import { cidrContains, cidrCovers, equalIp, formatCidr, formatIp, maxBits, type Cidr, type Ip } from '../../core/ip.ts'
+import { cidrContains, cidrCovers, equalIp, formatCidr, formatIp, maxBits, type Cidr } from '../../core/ip.ts'
 import type { WgDevice, WgPeer } from '../ports.ts'
+import type { ExpectedNode } from './expected-node.ts'
 import { matchPeers, type Match } from './match.ts'
 
-/** A node as others publish it. */
-export interface ExpectedNode {
-  readonly name: string
-  readonly endpoints: readonly Ip[]
-  readonly prefixes: readonly Cidr[]
-  /** Undefined while the node has published none. */
-  readonly publicKey: string | undefined
-}
+export type { ExpectedNode } from './expected-node.ts'
 
 /** What can be wrong with another manager's device; a closed set, counted. */
 export const FINDING_CODES = [

@@ -1,6 +1,6 @@
 import { formatIp } from '../../core/ip.ts'
 import type { WgPeer } from '../ports.ts'
-import type { ExpectedNode } from './findings.ts'
+import type { ExpectedNode } from './expected-node.ts'
 
 export interface Match {
   readonly node: ExpectedNode
