@@ -31,7 +31,9 @@ export interface Routing {
   start(): Promise<FoundRoutes>
   /**
    * Makes the table say this of the peer. A change of egress alone is one atomic message a family, and no packet of the
-   * peer is without a route at any time. Fail-closed unreachable routes stand before the first route of a prefix.
+   * peer is without a route at any time: neither when it goes into the tunnel nor when it goes back. Once this resolves, each
+   * prefix of a peer that sends through the tunnel is shut should its route be lost. Peers that are changed without waiting in
+   * between are changed together: so a prefix moves from one to another without going in clear text between the two.
    */
   setPeer(routes: PeerRoutes): Promise<void>
   removePeer(uid: string): Promise<void>

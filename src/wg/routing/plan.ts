@@ -24,20 +24,32 @@ export type Usable = (slot: Slot, family: 4 | 6) => boolean
 export const familyOfNexthop = (id: number, base: number): 4 | 6 => (((id - base) & 1) === 0 ? 4 : 6)
 export const familyOfPrefix = (prefix: Prefix): 4 | 6 => (prefix.includes(':') ? 6 : 4)
 
+/** `change`: the table holds what was wanted before. `mend`: others changed it, and packets may be in clear text by now. */
+export type Occasion = 'change' | 'mend'
+
 /**
- * Operations that turn `found` into `wanted`, in an order that never lets a packet of a sealed prefix out in clear text, nor
- * loses one while the prefix is sealed before and after:
+ * Operations that turn `found` into `wanted`, in an order that never lets a packet of a sealed prefix out in clear text, and
+ * never loses one:
  *
- * 1. unreachable routes, so that what fails from here on fails closed;
+ * 1. when mending, unreachable routes first: what should be sealed is shut at once, whatever fails from here on;
  * 2. nexthops, then the routes to them, each put in place of what stood (one message, no gap), also when a prefix moves
  *    from one peer to another;
- * 3. for prefixes that go back to clear text, the unreachable route FIRST and then the route: the other way round, packets
- *    between the two would find neither tunnel nor clear text. So they go through the tunnel up to the last step;
- * 4. nexthops that no route uses any more: with one of them the kernel takes its routes too.
+ * 3. a prefix that was in clear text gets its route first and its unreachable route right after it: the other way round,
+ *    packets between the two would find neither tunnel nor clear text. It is not sealed before both stand;
+ * 4. a prefix that goes back to clear text loses the unreachable route first and then the route, for the same reason: its
+ *    packets go through the tunnel up to the last step;
+ * 5. nexthops that no route uses any more go last: with one of them the kernel takes its routes too.
  *
  * Routes of the slots' own tables only carry probes; they come first and go last.
  */
-export function plan(found: Rows, wanted: Wanted, { ids, prefixes }: Scope, usable: Usable, base: number): Operation[] {
+export function plan(
+  found: Rows,
+  wanted: Wanted,
+  { ids, prefixes }: Scope,
+  usable: Usable,
+  base: number,
+  occasion: Occasion,
+): Operation[] {
   const bound: Operation[] = []
   const closed: Operation[] = []
   const nexthops: Operation[] = []
@@ -66,7 +78,7 @@ export function plan(found: Rows, wanted: Wanted, { ids, prefixes }: Scope, usab
     }
     if (wanted.closed(prefix) !== found.closed.has(prefix)) {
       if (found.closed.has(prefix)) opened.push({ do: 'drop-closed', prefix })
-      else closed.push({ do: 'closed', prefix })
+      else (occasion === 'mend' ? closed : routes).push({ do: 'closed', prefix })
     }
     for (const slot of SLOTS) {
       if (!wanted.bound(prefix)) {

@@ -22,7 +22,7 @@ import { Claims, type Touched } from './claims.ts'
 import { Ground } from './ground.ts'
 import { slotMtu } from './mtu.ts'
 import type { RoutingDeps, RoutingOptions } from './options.ts'
-import { plan } from './plan.ts'
+import { type Occasion, plan, type Scope } from './plan.ts'
 import { apply, emptyRows, type Operation, type Rows } from './rows.ts'
 import { procSysctl, type Sysctl } from './sysctl.ts'
 import { familyOfOperation, isOurNexthop, type Others, requestOf, sourcesOf, TableReader } from './tables.ts'
@@ -246,10 +246,7 @@ class KernelRouting implements Routing {
     this.#drain()
     if (this.#dirty.has('ground')) await running.ground.look()
     this.#distrust(touched)
-    await this.#write(
-      running,
-      plan(this.#rows, this.#claims, touched, running.ground.usable, this.#options.nexthopBase),
-    )
+    await this.#write(running, this.#plan(running, touched, this.#dirty.has('routes') ? 'mend' : 'change'))
   }
 
   /**
@@ -298,8 +295,7 @@ class KernelRouting implements Routing {
       if (ground.indexes.some((index, slot) => index !== before[slot])) for (const part of ALL_PARTS) parts.add(part)
       if (TABLE_PARTS.some((part) => parts.has(part))) {
         await this.#read(running, parts)
-        const everything = this.#everything()
-        const operations = plan(this.#rows, this.#claims, everything, ground.usable, this.#options.nexthopBase)
+        const operations = this.#plan(running, this.#everything(), 'mend')
         await this.#write(running, operations)
         repairs.push(...operations.map((operation) => KINDS[operation.do]))
       }
@@ -310,6 +306,10 @@ class KernelRouting implements Routing {
       this.#soil(parts)
       throw error
     }
+  }
+
+  #plan({ ground }: Running, scope: Scope, occasion: Occasion): Operation[] {
+    return plan(this.#rows, this.#claims, scope, ground.usable, this.#options.nexthopBase, occasion)
   }
 
   /** All that is wanted and all that is there. */
