@@ -170,7 +170,8 @@ function whyInstalled(story: Story, report: WgReport, peer: WgPeerReport, tunnel
   const say = (code: WhyCode, text: string, ...remedies: readonly string[]): void =>
     story.add('fault', code, `slot ${slot}: ${text}`, ...remedies)
   if (handshakeAgeSeconds !== undefined) {
-    if (handshakeAgeSeconds * 1000 <= HANDSHAKE_DEAD_MS) return whyProbes(story, report, peer, tunnel)
+    const keyAge = report.slots.find((one) => one.slot === slot)?.keyAgeSeconds ?? Infinity
+    if (handshakeAgeSeconds < Math.min(keyAge, HANDSHAKE_DEAD_MS / 1000)) return whyProbes(story, report, peer, tunnel)
     const text = `no handshake since a key changed; the last one is ${age(tunnel)}`
     return say('old-handshake', text, wholeRule(report, peer), askThere(report, peer))
   }

@@ -128,6 +128,13 @@ const CASES: readonly Case[] = [
     remedy: WHOLE,
   },
   {
+    what: 'a handshake of the key before',
+    report: { slots: report().slots.map((slot) => ({ ...slot, keyAgeSeconds: 5 })) },
+    peer: unproven({ handshakeAgeSeconds: 8 }),
+    verdict: 'clear',
+    codes: ['old-handshake'],
+  },
+  {
     what: 'handshakes without probes',
     peer: unproven({ handshakeAgeSeconds: 8 }),
     verdict: 'clear',

@@ -107,7 +107,9 @@ export function peerReport(
     egress: pair.egress,
     mode: pair.mode,
     excused: pair.excused,
-    tunnels: SLOTS.map((slot) => tunnelReport(pair, slot, found[slot], probes(slot), clock)),
+    tunnels: (pair.twoSlots ? SLOTS : SLOTS.slice(0, 1)).map((slot) =>
+      tunnelReport(pair, slot, found[slot], probes(slot), clock),
+    ),
     announced:
       announced === undefined
         ? undefined

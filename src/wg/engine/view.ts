@@ -51,7 +51,7 @@ export class EngineView {
   }
 
   report(): WgReport {
-    const { options, parts, feed, rotations } = this.#s
+    const { options, parts, feed, publisher, rotations } = this.#s
     const { routing, guard, driver, clock } = parts
     const state = this.#s.state()
     const now = clock.monotonicMs()
@@ -60,6 +60,7 @@ export class EngineView {
       driver: driver.kind,
       domain: options.domain,
       node: options.node,
+      endpoints: publisher.addresses().endpoints.map(({ ip }) => ip),
       target: this.#s.target(),
       nodeEncryption: options.encryptNodes,
       mtu: routing.mtu,
