@@ -25,12 +25,14 @@ static void instance_free(napi_env env, void *data, void *hint) {
 napi_value handle_create(napi_env env, struct handle *handle, enum handle_kind kind, napi_finalize finalize) {
   napi_value object;
   struct instance *instance = instance_get(env);
-  if (instance == NULL || !check(env, napi_create_object(env, &object), "handle")) return NULL;
+  if (instance == NULL) return NULL;
   handle->instance = instance;
   handle->kind = kind;
   handle->next = instance->handles;
   instance->handles = handle;
-  if (check(env, napi_wrap(env, object, handle, finalize, NULL, NULL), "handle")) return object;
+  // An external is read without the look-up of a property that an object with a wrapped pointer needs: a pump is asked
+  // for with every turn.
+  if (check(env, napi_create_external(env, handle, finalize, NULL, &object), "handle")) return object;
   instance->handles = handle->next;
   return NULL;
 }
@@ -50,8 +52,8 @@ void *handle_get(napi_env env, napi_value value, enum handle_kind kind, const ch
   struct instance *instance = instance_get(env);
   void *data = NULL;
   if (instance == NULL) return NULL;
-  // Fails for what is no object or wraps nothing.
-  if (napi_unwrap(env, value, &data) == napi_ok)
+  // Fails for what is no external; one of another addon is in no list of ours.
+  if (napi_get_value_external(env, value, &data) == napi_ok)
     for (struct handle *handle = instance->handles; handle != NULL; handle = handle->next)
       if (handle == data && handle->kind == kind) return handle;
   throw_argument(env, "%s is not a handle of the right kind", name);

@@ -24,8 +24,8 @@ struct instance {
 
 enum handle_kind { HANDLE_PUMP, HANDLE_RING };
 
-// First member of what an opaque object owns. The list of the instance says which pointers are ours, so a wrapped
-// object of another addon is never taken for one.
+// First member of what an opaque object owns. The list of the instance says which pointers are ours, so an external
+// of another addon is never taken for one.
 struct handle {
   struct instance *instance;
   struct handle *next;

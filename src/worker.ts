@@ -6,15 +6,25 @@ import { UPSTREAM_TAGS } from './dns/upstreams.ts'
 import { WorkerCore } from './dns/worker-core.ts'
 import { makeWorkerMemory } from './dns/worker-memory.ts'
 import * as protocol from './dns/worker-protocol.ts'
-import type { DnsMessage, DnsWorkerData, ThreadMessage } from './dns/worker-protocol.ts'
+import type { DnsMessage, DnsWorkerData, PumpChoice, ThreadMessage } from './dns/worker-protocol.ts'
 import { createLearner } from './fqdn/shared/learner.ts'
 import type { LearningMemory } from './fqdn/shared/learning-memory.ts'
-import { HEADER_KICKED, HEADER_PATH, PUMP_KICK, PUMP_LISTENER, PUMP_UPSTREAM } from './native/binding.ts'
+import {
+  HEADER_KICKED,
+  HEADER_PATH,
+  PATH_AUTO,
+  PATH_EPOLL,
+  PATH_IO_URING,
+  PUMP_KICK,
+  PUMP_LISTENER,
+  PUMP_UPSTREAM,
+} from './native/binding.ts'
 import { loadNative } from './native/load.ts'
 import { openSnapshot } from './policy/snapshot.ts'
 
 /** Deadlines run with the turn, and V8 sees a `terminate` only between turns, so no turn may sleep for ever. */
 const TURN_MS = 200
+const PATHS: Readonly<Record<PumpChoice, number>> = { auto: PATH_AUTO, epoll: PATH_EPOLL, io_uring: PATH_IO_URING }
 const TAG_LISTENER = UPSTREAM_TAGS
 const TAG_KICK = UPSTREAM_TAGS + 64
 
@@ -40,7 +50,18 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   const reply4 = listens(4) ? native.openUdpReply(4, mark) : -1
   const reply6 = listens(6) ? native.openUdpReply(6, mark) : -1
   const { buffer, slots, stride, rx, out, header, now } = memory
-  const pump = native.pumpCreate({ buffer, slots, stride, rx, out, header, now, reply4, reply6 })
+  const pump = native.pumpCreate({
+    buffer,
+    slots,
+    stride,
+    rx,
+    out,
+    header,
+    now,
+    reply4,
+    reply6,
+    path: PATHS[data.pump],
+  })
   const upstreamMark = data.settings.upstreamMark
   const first = openSnapshot(data.snapshot)
   const core = new WorkerCore(
@@ -74,6 +95,7 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   native.pumpAdd(pump, data.kick, PUMP_KICK, TAG_KICK)
   data.listeners.forEach((listener, i) => native.pumpAdd(pump, listener.fd, PUMP_LISTENER, TAG_LISTENER + i))
   Atomics.store(control, protocol.CONTROL_GENERATION, first.generation)
+  Atomics.store(control, protocol.CONTROL_PATH, header[HEADER_PATH]!)
   Atomics.store(control, protocol.CONTROL_STATE, protocol.THREAD_SERVING)
   port.postMessage({ kind: 'ready' } satisfies ThreadMessage)
 
@@ -93,15 +115,17 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   }
 
   let outgoing = 0
+  let turns = 0
   let drainUntil = Infinity
   for (;;) {
     const received = native.pumpStep(pump, outgoing, TURN_MS)
     // Also with nothing received: deadlines are looked at here.
     outgoing = core.process(received, now[0]!)
-    Atomics.add(control, protocol.CONTROL_TURNS, 1)
-    Atomics.store(control, protocol.CONTROL_PATH, header[HEADER_PATH]!)
-    if (header[HEADER_KICKED] !== 0) takeMessages()
+    control[protocol.CONTROL_TURNS] = turns = (turns + 1) | 0
     if (drainUntil === Infinity) {
+      // Who sends a message or stores the stop kicks, so a turn with neither kick nor leisure looks for neither.
+      if (header[HEADER_KICKED] === 0 && received > 0) continue
+      takeMessages()
       if (Atomics.load(control, protocol.CONTROL_STOP) === 0) continue
       data.listeners.forEach((_, i) => native.pumpRemove(pump, TAG_LISTENER + i))
       Atomics.store(control, protocol.CONTROL_STATE, protocol.THREAD_DRAINING)

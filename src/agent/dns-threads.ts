@@ -115,6 +115,7 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
           kind: 'dns-udp',
           listeners: udp,
           kick,
+          pump: dns.pump,
           replyMark: 0,
           maxInFlight: dns.maxInFlight,
           maxInFlightPerEndpoint: Math.max(16, Math.floor(dns.maxInFlight / ENDPOINT_SHARE)),

@@ -23,7 +23,7 @@ export const CONTROL_GENERATION = 1
 export const CONTROL_STATE = 2
 /** Counts turns; one that stands still for over a second is stuck. */
 export const CONTROL_TURNS = 3
-/** How the pump waits: 1 epoll, 2 io_uring. */
+/** How the pump waits: PATH_EPOLL or PATH_IO_URING, once the thread serves. */
 export const CONTROL_PATH = 4
 
 export const THREAD_STARTING = 0
@@ -73,6 +73,8 @@ interface DnsThreadData {
   readonly settings: DnsSettings
 }
 
+export type PumpChoice = 'auto' | 'epoll' | 'io_uring'
+
 /** workerData of src/worker.ts. */
 export interface DnsWorkerData extends DnsThreadData {
   readonly kind: 'dns-udp'
@@ -80,6 +82,8 @@ export interface DnsWorkerData extends DnsThreadData {
   readonly listeners: readonly DnsListener[]
   /** Eventfd, main's; kicked by main and by the ledger. */
   readonly kick: Fd
+  /** How the pump waits; `io_uring` ends the thread where the kernel does not give it. */
+  readonly pump: PumpChoice
   /** SO_MARK of the raw sockets that reply, 0 none. */
   readonly replyMark: number
   readonly maxInFlight: number

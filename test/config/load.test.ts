@@ -37,6 +37,7 @@ test('the least configuration gets every default', () => {
     dns: {
       port: 10053,
       workers: 1,
+      pump: 'auto',
       denyResponse: 'auto',
       searchDomains: ['svc.cluster.local', 'cluster.local'],
       upstreamTimeout: 4500,

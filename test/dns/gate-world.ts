@@ -256,7 +256,7 @@ export class World {
     const r = this.#record(UPSTREAM_TAGS, bytes, flags)
     const [source = '', sourcePort] = from.split('#')
     const [destination = '', destinationPort] = to.split('#')
-    const octets = new Uint8Array(rx.buffer)
+    const octets = new Uint8Array(rx.buffer, rx.byteOffset, rx.byteLength)
     writeAddr16(parseIp(source), octets, (r + B.RX_SOURCE) * 4)
     writeAddr16(parseIp(destination), octets, (r + B.RX_DESTINATION) * 4)
     rx[r + B.RX_FAMILY] = parseIp(source).family
@@ -291,7 +291,7 @@ export class World {
   #sent(i: number): Sent {
     const { out, buffer } = this.memory
     const o = i * B.OUT_WORDS
-    const octets = new Uint8Array(out.buffer)
+    const octets = new Uint8Array(out.buffer, out.byteOffset, out.byteLength)
     const start = out[o + B.OUT_OFFSET] ?? 0
     const bytes = buffer.slice(start, start + (out[o + B.OUT_LENGTH] ?? 0))
     if (out[o + B.OUT_KIND] === B.OUT_CONNECTED) {

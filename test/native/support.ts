@@ -80,7 +80,7 @@ export class Bench {
     const at = this.queued * OUT_WORDS
     const ip = parseIp(to)
     this.write(OUT_REPLY, ip.family, payload)
-    const octets = new Uint8Array(this.options.out.buffer)
+    const octets = new Uint8Array(this.options.out.buffer, this.options.out.byteOffset, this.options.out.byteLength)
     writeAddr16(ip, octets, 4 * (at + OUT_DESTINATION))
     writeAddr16(parseIp(from), octets, 4 * (at + OUT_SOURCE))
     this.options.out[at + OUT_DESTINATION_PORT] = toPort

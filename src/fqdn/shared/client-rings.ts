@@ -111,6 +111,8 @@ export class ClientRings {
   /** Finished tickets and their status, as many as fit; returns how many. */
   take(tickets: Uint32Array, statuses: Uint8Array): number {
     const { header, words, done, slots } = this.#layout
+    // Asked each turn, and nearly always in vain. A look that is stale is made good next turn, and the ledger kicks.
+    if (header[DONE_TAIL] === header[DONE_HEAD]) return 0
     const tail = Atomics.load(header, DONE_TAIL)
     let head = Atomics.load(header, DONE_HEAD)
     let n = 0

@@ -45,22 +45,24 @@ export class StandingTable {
 
   /**
    * Worker: true when the key stands; its expiry is then at least `until`. False is "ask the ledger".
-   * After the swap the key is read again: the slot may have been given to another key in between.
+   * One atomic read an entry, `until`: what is read before it only picks the slot, and a stale look at that costs the
+   * slow path at worst. After it the key is read again, for the slot may have been given to another key in between:
+   * the ledger stores the key before `until`, so who has seen the new expiry sees the new key.
    */
   raise(lo: number, hi: number, until: number): boolean {
     const words = this.#words
     let slot = lo & this.#mask
     for (let probe = 0; probe < MAX_PROBES; probe++, slot = (slot + 1) & this.#mask) {
       const at = slot * WORDS
-      const state = Atomics.load(words, at + STATE)
+      const state = words[at + STATE]
       if (state === EMPTY) return false
-      if (state !== USED || Atomics.load(words, at + LO) !== lo || Atomics.load(words, at + HI) !== hi) continue
+      if (state !== USED || words[at + LO] !== lo || words[at + HI] !== hi) continue
       for (;;) {
         const seen = Atomics.load(words, at + UNTIL)
         if (seen === DEAD) return false
         if (seen >= until || Atomics.compareExchange(words, at + UNTIL, seen, until) === seen) break
       }
-      return Atomics.load(words, at + LO) === lo && Atomics.load(words, at + HI) === hi
+      return words[at + LO] === lo && words[at + HI] === hi
     }
     return false
   }
