@@ -35,6 +35,8 @@ const KINDS: Readonly<Record<string, () => number>> = {
   eventfd: () => native.openEvent(),
   'netlink socket': () => native.netlinkOpen(0, [1]),
   map: () => native.bpfMapCreate(hash),
+  'probe socket': () => native.openProbeSocket({ device: 'lo', address: LOOPBACK6, port: 51873, buffer: 8192 }),
+  'packet counter': () => native.openPacketCounter('lo', 4, 51873),
 }
 
 afterEach(() => expect(native.liveHandles()).toBe(0))
@@ -92,6 +94,7 @@ describe('descriptors', () => {
 
   test('a call that fails half way leaves none', () => {
     const taken = native.openUdpListener({ address: LOOPBACK4, port: 0, transparent: false })
+    const takenPort = native.localPort(taken)
     const before = openDescriptors()
     for (let i = 0; i < ROUNDS; i++) {
       expect(
@@ -102,6 +105,13 @@ describe('descriptors', () => {
         thrownBy(() => native.openUdpUpstream({ server: new Uint8Array([255, 255, 255, 255]), port: 9 })).syscall,
       ).toBe('connect')
       thrownBy(() => native.netlinkOpen(0, [1_000_000]))
+      expect(
+        thrownBy(() => native.openProbeSocket({ device: 'none', address: LOOPBACK4, port: 1, buffer: 1 })),
+      ).toMatchObject({ syscall: 'setsockopt(SO_BINDTODEVICE)', errnoName: 'ENODEV' })
+      expect(
+        thrownBy(() => native.openProbeSocket({ device: 'lo', address: LOOPBACK4, port: takenPort, buffer: 1 })),
+      ).toMatchObject({ syscall: 'bind', errnoName: 'EADDRINUSE' })
+      expect(thrownBy(() => native.openPacketCounter('none', 4, 1))).toMatchObject({ errnoName: 'ENODEV' })
       thrownBy(() => native.bpfRingOpen(taken))
       thrownBy(() => new Bench(native, { reply4: taken }))
     }

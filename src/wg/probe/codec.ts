@@ -48,8 +48,9 @@ export interface Answer extends Nonce {
 
 export type ProbeMessage = Ask | Answer
 
+/** An even number of octets. */
 const zero = (view: DataView, from: number, to: number): boolean => {
-  for (let at = from; at < to; at++) if (view.getUint8(at) !== 0) return false
+  for (let at = from; at < to; at += 2) if (view.getUint16(at) !== 0) return false
   return true
 }
 

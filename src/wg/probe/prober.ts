@@ -13,8 +13,13 @@ import { Targets } from './targets.ts'
 
 /** An answer later than this is none. */
 export const ANSWER_MS = 1000
-/** Sockets are read and written this often: in batches a probe costs a fraction of what an event a datagram would. */
-export const TURN_MS = 20
+/**
+ * Sockets are read this often: in batches a probe costs a fraction of what an event a datagram would. An answer tells how long
+ * its question waited, so times stay right.
+ */
+export const TURN_MS = 50
+/** Batches of one socket in one turn: 20,480 datagrams a second, twice what 5,000 peers ask and answer at one a second. */
+const BATCHES = 4
 /** IP and UDP. */
 const HEADERS = { 4: 28, 6: 48 } as const
 
@@ -171,10 +176,13 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
     for (const slot of SLOTS) {
       for (const socket of sockets[slot]) {
         try {
-          const now = clock.monotonicMs()
-          const count = socket.receive((view, at, from) => {
-            take(socket, slot, view, at, from, now)
-          })
+          let count = TURN
+          for (let batch = 0; batch < BATCHES && count === TURN; batch++) {
+            const now = clock.monotonicMs()
+            count = socket.receive((view, at, from) => {
+              take(socket, slot, view, at, from, now)
+            })
+          }
           if (count === TURN) drained = false
         } catch (error) {
           counters.receiveErrors++
