@@ -27,8 +27,10 @@ export type AgentOverrides = GateEntries
 export async function runAgent(config: Config, overrides: AgentOverrides = {}): Promise<number> {
   const log = pino({ level: config.log.level, base: null, timestamp: pino.stdTimeFunctions.isoTime })
   const part = (name: string) => log.child({ part: name })
+  // Auditors want every key that was made or retired, also where only warnings are written.
+  const keyLog = log.child({ part: 'wg-keys' }, config.log.level === 'silent' ? {} : { level: 'info' })
   const native = loadNative()
-  const node = config.node.name === '' ? hostname() : config.node.name
+  const node = nodeName(config)
   const signalled = waitForSignal()
   const stops = createStops(log)
 
@@ -50,7 +52,7 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     const seal =
       config.wireguard.mode === 'off'
         ? undefined
-        : (await import('./agent/seal-parts.ts')).createNodeSeal({ config, node, native, part })
+        : (await import('./agent/node-seal.ts')).createNodeSeal({ config, node, native, part, keyLog, route })
 
     const view = createView({ config, node, gate: gate?.view, seal })
     const metrics = createMetrics({ process: true })
@@ -91,6 +93,8 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
   }
 }
 
+const nodeName = (config: Config): string => (config.node.name === '' ? hostname() : config.node.name)
+
 const waitForSignal = (): Promise<NodeJS.Signals> =>
   new Promise((resolve) => {
     process.once('SIGTERM', resolve)
@@ -106,8 +110,21 @@ function report(log: pino.Logger, error: unknown): void {
 
 /** Takes everything of ours off the node. */
 export async function cleanup(config: Config, tell: (line: string) => void): Promise<number> {
-  const { cleanupDatapath } = await import('./datapath/datapath.ts')
-  cleanupDatapath({ native: loadNative() }, config.datapath)
-  tell('removed: programs, maps, pins, routing rules')
-  return 0
+  const native = loadNative()
+  const log = pino({ level: 'silent' })
+  const part = (name: string) => log.child({ part: name })
+  const [{ cleanupDatapath }, { cleanupSeal }] = await Promise.all([
+    import('./datapath/datapath.ts'),
+    import('./agent/seal-cleanup.ts'),
+  ])
+  const route = openConnection(native, NETLINK_ROUTE)
+  try {
+    // The seal first: its guard lies in a folder that the datapath takes away.
+    const done = await cleanupSeal({ config, node: nodeName(config), native, part, keyLog: log, route }, tell)
+    cleanupDatapath({ native }, config.datapath)
+    tell('removed: programs, maps, pins, routing rules')
+    return done ? 0 : 1
+  } finally {
+    route.close()
+  }
 }
