@@ -145,6 +145,8 @@ test('peers come from all pages, in columns, and cannot drive the terminal', asy
   expect(lines).toHaveLength(2301)
   expect(lines[1]).toMatch(/^evil\\x1b\[2J +192\.0\.2\.2:51871 +0 +active +dead +- +42s +- +2\.3 MiB +15\.0 MiB +-$/)
   expect((await ask(fakeSeal({ peers: () => [] }), ['peers'])).out).toBe('no peers\n')
+  const odd = peer({ mode: 'x\x07' as never, tunnels: [tunnel(0, { state: 'y\x07' as never, endpoint: 'z\x07' })] })
+  expect((await ask(fakeSeal({ peers: () => [odd] }), ['peers'])).out).not.toContain('\x07')
 })
 
 test('why tells which port is shut and the rule that is missing', async () => {

@@ -83,6 +83,15 @@ const CASES: readonly (readonly [string, Case, readonly string[]])[] = [
     ['unknown-peer | no node has published the key key-9 (192.0.2.9)'],
   ],
   [
+    'peer-missing',
+    // What is at its address is another node, by key.
+    { peers: [wgPeer(2, { endpoint: wgPeer(3).endpoint })], nodes: [node(2), node(3)] },
+    [
+      'endpoint-differs n2| n2: the device has 192.0.2.3, and it publishes 192.0.2.2',
+      'peer-missing n3| n3: cilium_wg0 has no peer with its key',
+    ],
+  ],
+  [
     'endpoint-differs',
     { peers: [wgPeer(2, { endpoint: { ip: parseIp('192.0.2.77'), port: 51_871 } })] },
     ['endpoint-differs n2| n2: the device has 192.0.2.77, and it publishes 192.0.2.2'],
