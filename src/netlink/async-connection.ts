@@ -8,7 +8,11 @@ import { encodeMessage, type Message } from './message.ts'
 
 /** What the protocol needs of the native door. */
 export type AsyncNetlinkDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'> &
+  Partial<Pick<NetlinkCalls, 'netlinkReceive'>> &
   NetlinkAsyncCalls & { close(fd: Fd): void }
+
+/** Acknowledgements are short. */
+const RECEIVE_BYTES = 16 * 1024
 
 /** As NetlinkConnection, with the waiting done on a thread of the pool: requests stand in a queue of their own. */
 export interface AsyncNetlinkConnection {
@@ -47,6 +51,18 @@ export function openAsyncConnection(
   const port = native.netlinkPort(fd)
   const receive = options.receive ?? ((from, timeoutMs) => native.netlinkReceiveAsync(from, timeoutMs))
   const answerMs = options.answerMs ?? ANSWER_MS
+  /**
+   * Acknowledgements stand in the queue when the send is over, so they are taken without another trip to the pool. Not so the
+   * parts of a dump: each is made by the kernel while the one before it is received.
+   */
+  const soon = async (from: Fd): Promise<Uint8Array> => {
+    if (options.receive === undefined && native.netlinkReceive !== undefined) {
+      const length = native.netlinkReceive(from, buffer, 0)
+      if (length > 0) return buffer.subarray(0, length)
+    }
+    return receive(from, answerMs)
+  }
+  const buffer = new Uint8Array(RECEIVE_BYTES)
   let sequence = 0
   let open = true
   let last: Promise<unknown> = Promise.resolve()
@@ -92,7 +108,7 @@ export function openAsyncConnection(
           sequence = sequences.at(-1) ?? first
           await native.netlinkSendAsync(from, encodeBatch(some, sequences))
           const gathered = new BatchAnswer(some, sequences, port)
-          while (!gathered.take(await receive(from, answerMs))) continue
+          while (!gathered.take(await soon(from))) continue
           return gathered
         })
         refusals.push(...answer.refusals)

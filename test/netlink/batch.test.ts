@@ -70,6 +70,35 @@ describe('a batch', () => {
     expect(refusals.findIndex((error) => error !== undefined)).toBe(BATCH_REQUESTS)
   })
 
+  it('takes its answer without the pool when it stands in the queue', async () => {
+    const { door: native } = door(() => 0)
+    let trips = 0
+    const queue: Uint8Array[] = []
+    const connection = openAsyncConnection(
+      {
+        ...native,
+        async netlinkSendAsync(fd, datagram) {
+          await native.netlinkSendAsync(fd, datagram)
+          queue.push(await native.netlinkReceiveAsync(fd, 0))
+        },
+        netlinkReceive(_fd, out) {
+          const next = queue.shift() ?? new Uint8Array(0)
+          out.set(next)
+          return next.length
+        },
+        netlinkReceiveAsync: async () => {
+          trips++
+          return queue.shift() ?? new Uint8Array(0)
+        },
+      },
+      0,
+    )
+    expect(await connection.batch([nexthop(1)])).toEqual([undefined])
+    expect(trips).toBe(0)
+    await connection.request('one', 1, 0, [])
+    expect(trips).toBe(1)
+  })
+
   it('that is not answered is an error', async () => {
     const { door: native } = door(() => 0, true)
     await expect(openAsyncConnection(native, 0).batch([nexthop(1)])).rejects.toMatchObject({
