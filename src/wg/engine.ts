@@ -156,7 +156,7 @@ class SealEngine implements Engine {
       },
     })
     this.#peers = new Peers(options, this.#self, state)
-    this.#routes = new RouteKeeper(routing, guard, lane)
+    this.#routes = new RouteKeeper(routing, guard)
     const { retryMs } = tuning
     const common = { driver, devices: options.devices, state, clock, faults, retryMs }
     this.#executor = new Executor({
@@ -273,7 +273,9 @@ class SealEngine implements Engine {
   }
 
   changed(self: SelfAddresses): void {
+    const before = this.#publisher.addresses()
     this.#self = self
+    if (JSON.stringify(before) === JSON.stringify(this.#publisher.addresses())) return
     this.#peers.setSelf(self)
     this.#feed({ kind: 'republish' })
   }

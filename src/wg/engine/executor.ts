@@ -10,6 +10,8 @@ import type { EngineClock } from './types.ts'
 
 /** Peers in one call: with one removal each, one message of the kernel's and one lock. */
 const TOGETHER = 16
+/** Peers whose routes change at once: routing makes one plan of them. */
+const ROUTED_TOGETHER = 256
 /** A new key waits this long for the route of its peer to leave the tunnel. */
 const UNMOVED_MS = 10_000
 const MAX_BACKOFF = 8
@@ -241,30 +243,35 @@ export class Executor {
     }
   }
 
+  /** What is marked while this runs is done in it: a peer that fails over does not wait for thousands of programs. */
   async #routeAll(): Promise<void> {
-    for (const uid of take(this.#gone)) {
-      if (this.#p.state().peers.get(uid) !== undefined) continue
-      try {
-        await this.#p.routes.remove(uid)
-      } catch (error) {
-        this.#again('removing the routes of a peer', error, () => {
-          this.markGone(uid)
-        })
-      }
+    while (!this.#stopped && this.#gone.size + this.#route.size > 0) {
+      const gone = take(this.#gone).filter((uid) => this.#p.state().peers.get(uid) === undefined)
+      const moved = take(this.#route, ROUTED_TOGETHER)
+      await Promise.all([...gone.map((uid) => this.#unroute(uid)), ...moved.map((uid) => this.#routePeer(uid))])
     }
-    // What is marked while this runs is done in this run: a peer that fails over does not wait for thousands of programs.
-    for (const uid of this.#route) {
-      this.#route.delete(uid)
-      const routes = this.#p.peers.routes(uid)
-      if (routes === undefined) continue
-      try {
-        await this.#p.routes.set(routes, this.#p.peers.get(uid)?.prefixes ?? [])
-        this.#unmovedSince.delete(uid)
-      } catch (error) {
-        this.#again('routing a peer', error, () => {
-          this.markRoute(uid)
-        })
-      }
+  }
+
+  async #unroute(uid: string): Promise<void> {
+    try {
+      await this.#p.routes.remove(uid)
+    } catch (error) {
+      this.#again('removing the routes of a peer', error, () => {
+        this.markGone(uid)
+      })
+    }
+  }
+
+  async #routePeer(uid: string): Promise<void> {
+    const routes = this.#p.peers.routes(uid)
+    if (routes === undefined) return
+    try {
+      await this.#p.routes.set(routes, this.#p.peers.get(uid)?.prefixes ?? [])
+      this.#unmovedSince.delete(uid)
+    } catch (error) {
+      this.#again('routing a peer', error, () => {
+        this.markRoute(uid)
+      })
     }
   }
 
@@ -405,9 +412,13 @@ export class Executor {
   }
 }
 
-function take<T>(set: Set<T>): T[] {
-  const values = [...set]
-  set.clear()
+function take<T>(set: Set<T>, most = Infinity): T[] {
+  const values: T[] = []
+  for (const value of set) {
+    if (values.length >= most) break
+    values.push(value)
+    set.delete(value)
+  }
   return values
 }
 

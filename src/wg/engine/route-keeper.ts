@@ -1,22 +1,25 @@
 import { formatCidr, type Cidr } from '../../core/ip.ts'
-import type { InOrder } from '../drivers/in-order.ts'
+import { InOrder } from '../drivers/in-order.ts'
 import type { Guard, PeerRoutes, Routing } from '../seams.ts'
 import type { Slot } from '../slots.ts'
 
-/** Tells routing and guard of one peer at a time, in the order that never drops clear text which still may come. */
+/**
+ * Tells routing and guard of a peer, in the order that never drops clear text which still may come. Peers are told of beside
+ * each other, so that routing changes many at once.
+ */
 export class RouteKeeper {
   readonly #routing: Routing
   readonly #guard: Guard
-  readonly #lane: InOrder
+  readonly #oneByOne = new InOrder().run
   /** What routing was last told and took. */
   readonly #applied = new Map<string, PeerRoutes>()
-  /** Prefixes that the guard protects: for whom. */
-  readonly #guarded = new Map<string, { readonly cidr: Cidr; readonly uid: string }>()
+  /** Prefixes that the guard protects, by peer; and whose each is, of two the later. */
+  readonly #guarded = new Map<string, Map<string, Cidr>>()
+  readonly #holders = new Map<string, string>()
 
-  constructor(routing: Routing, guard: Guard, lane: InOrder) {
+  constructor(routing: Routing, guard: Guard) {
     this.#routing = routing
     this.#guard = guard
-    this.#lane = lane
   }
 
   /** The slot that packets of the peer leave by, as routing knows it. */
@@ -25,43 +28,53 @@ export class RouteKeeper {
   }
 
   adoptGuarded(uid: string, cidr: Cidr): void {
-    this.#guarded.set(formatCidr(cidr), { cidr, uid })
+    const held = this.#guarded.get(uid) ?? new Map<string, Cidr>()
+    this.#guarded.set(uid, held.set(formatCidr(cidr), cidr))
+    this.#holders.set(formatCidr(cidr), uid)
   }
 
   /** Strict: routes first, then the guard. Else: the guard goes first. `pods`: what the guard looks after. */
   async set(routes: PeerRoutes, pods: readonly Cidr[]): Promise<void> {
+    const { uid } = routes
     const strict = routes.mode === 'strict'
-    const keep = new Set(strict ? pods.map(formatCidr) : [])
-    await this.#open(routes.uid, keep)
-    await this.#lane.run(() => this.#routing.setPeer(routes))
-    this.#applied.set(routes.uid, routes)
+    await this.#open(uid, new Set(strict ? pods.map(formatCidr) : []))
+    await this.#routing.setPeer(routes)
+    this.#applied.set(uid, routes)
     if (!strict) return
     for (const cidr of pods) {
-      const held = this.#guarded.get(formatCidr(cidr))
-      if (held?.uid === routes.uid) continue
-      await this.#guard.protect(cidr, true)
-      this.#guarded.set(formatCidr(cidr), { cidr, uid: routes.uid })
+      if (this.#holders.get(formatCidr(cidr)) === uid) continue
+      await this.#protect(cidr, true)
+      this.adoptGuarded(uid, cidr)
     }
   }
 
   async remove(uid: string): Promise<void> {
-    await this.#lane.run(() => this.#routing.removePeer(uid))
+    await this.#routing.removePeer(uid)
     this.#applied.delete(uid)
     await this.#open(uid, new Set())
   }
 
   /** Opens what an earlier run left and no peer has taken over. */
   async prune(guarded: readonly Cidr[]): Promise<void> {
-    await this.#lane.run(() => this.#routing.prune())
-    for (const cidr of guarded) if (!this.#guarded.has(formatCidr(cidr))) await this.#guard.protect(cidr, false)
+    await this.#routing.prune()
+    for (const cidr of guarded) if (!this.#holders.has(formatCidr(cidr))) await this.#protect(cidr, false)
   }
 
-  /** Takes the guard off what is this peer's no more. */
+  /** Takes the guard off what is this peer's no more, and nobody else's. */
   async #open(uid: string, keep: ReadonlySet<string>): Promise<void> {
-    for (const [text, held] of this.#guarded) {
-      if (held.uid !== uid || keep.has(text)) continue
-      await this.#guard.protect(held.cidr, false)
-      this.#guarded.delete(text)
+    const held = this.#guarded.get(uid)
+    for (const [text, cidr] of held ?? []) {
+      if (keep.has(text)) continue
+      if (this.#holders.get(text) === uid) {
+        await this.#protect(cidr, false)
+        this.#holders.delete(text)
+      }
+      held?.delete(text)
     }
+    if (held?.size === 0) this.#guarded.delete(uid)
+  }
+
+  #protect(cidr: Cidr, on: boolean): Promise<void> {
+    return this.#oneByOne(() => this.#guard.protect(cidr, on))
   }
 }
