@@ -150,7 +150,8 @@ class SealEngine implements Engine {
       clock,
       faults,
       timeoutMs: tuning.publishTimeoutMs,
-      published: (revision) => {
+      published: ({ revision, slots }) => {
+        this.#keyLog.published(slots, clock.wallMs())
         feed({ kind: 'published', revision })
         this.#feedOfDirectory.expect(revision)
       },
@@ -339,6 +340,7 @@ class SealEngine implements Engine {
       now,
     )
     this.#state = state
+    this.#keyLog.adopt(state)
     this.#startedAt = now
     this.#rotations.phaseSince = now
     this.#publisher.created = own?.created
@@ -553,6 +555,7 @@ class SealEngine implements Engine {
     this.#feed({ kind: 'tick', wallMs })
     const now = clock.monotonicMs()
     for (const { uid, excused } of this.#excuses.review(this.#state, now)) this.#feed({ kind: 'excused', uid, excused })
+    this.#keyLog.review(this.#state, now, wallMs)
     const broken = this.#probing.broken(this.#state, now)
     if (broken !== undefined) {
       this.#parts.log.warn({ slot: broken }, 'a slot receives nothing although its handshakes work; it is made again')

@@ -161,10 +161,10 @@ export type WgEffect =
   /** Make a handshake start. */
   | { readonly kind: 'kick'; readonly uid: string; readonly slot: Slot }
   | { readonly kind: 'mode'; readonly uid: string; readonly mode: Mode }
-  /** A line of the key log. Public keys only. */
+  /** A line of the key log; when a key is published and proven the engine sees. Public keys only. */
   | {
       readonly kind: 'keyEvent'
-      readonly event: 'created' | 'published' | 'proven' | 'retired'
+      readonly event: 'created' | 'retired'
       readonly slot: Slot
       readonly publicKey: string
     }

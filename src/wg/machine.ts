@@ -54,7 +54,7 @@ function next(state: WgState, event: WgEvent, now: number, effects: WgEffect[]):
     case 'keyMade':
       return takeKey(state, event.slot, event.publicKey, event.wallMs, now, effects)
     case 'published':
-      return acknowledge(state, event.revision, effects)
+      return acknowledge(state, event.revision)
     case 'traffic':
       return count(state, event.slot, event.packets, now)
     case 'rotate':
@@ -117,21 +117,10 @@ function publish(state: WgState, now: number, effects: WgEffect[]): WgState {
   return { ...state, publishedAt: now }
 }
 
-function acknowledge(state: WgState, revision: number, effects: WgEffect[]): WgState {
+function acknowledge(state: WgState, revision: number): WgState {
   if (revision <= state.acknowledged) return state
-  const { rotation } = state
-  if (rotation.phase === 'settling' && revision >= state.revision) {
-    effects.push(keyEvent('published', rotation.slot, state.slots))
-  }
   return { ...state, acknowledged: revision }
 }
-
-const keyEvent = (event: 'published' | 'proven' | 'retired', slot: Slot, slots: WgState['slots']): WgEffect => ({
-  kind: 'keyEvent',
-  event,
-  slot,
-  publicKey: slots[slot].publicKey,
-})
 
 /** Our key is new: publish it in place of the old one and of the drain, in one write. */
 function takeKey(
@@ -144,7 +133,10 @@ function takeKey(
 ): WgState {
   const old = state.slots[slot]
   if (old.publicKey === publicKey) return state
-  effects.push(keyEvent('retired', slot, state.slots), { kind: 'keyEvent', event: 'created', slot, publicKey })
+  effects.push(
+    { kind: 'keyEvent', event: 'retired', slot, publicKey: old.publicKey },
+    { kind: 'keyEvent', event: 'created', slot, publicKey },
+  )
   const { rotation } = state
   // A key that came in the middle of a rotation of the same slot, by whatever hand, is the one that was to be made.
   const expected = rotation.phase !== 'idle' && rotation.slot === slot
@@ -254,7 +246,6 @@ function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[])
       return reviewed
     }
     case 'done':
-      if (facts.census.unsettled.count === 0) effects.push(keyEvent('proven', slot, state.slots))
       return { ...state, rotation: rest(state) }
   }
 }

@@ -16,7 +16,7 @@ export interface PublisherParts {
   readonly clock: EngineClock
   readonly faults: Faults
   readonly timeoutMs: number
-  readonly published: (revision: number) => void
+  readonly published: (effect: Publish) => void
 }
 
 /** Writes our record: one write at a time, and always the newest. The machine asks again for one that failed. */
@@ -74,7 +74,7 @@ export class Publisher {
         this.#p.faults.tell('publishing the record of this node', error)
         continue
       }
-      this.#p.published(effect.revision)
+      this.#p.published(effect)
     }
   }
 

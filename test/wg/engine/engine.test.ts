@@ -34,6 +34,10 @@ describe('the first boot', () => {
     expect(engine.keyEvents().map(({ event, slot }) => [event, slot])).toEqual([
       ['created', 0],
       ['created', 1],
+      ['published', 0],
+      ['published', 1],
+      ['proven', 0],
+      ['proven', 1],
     ])
     expect(engine.keyEvents()[0]?.fingerprint).toMatch(/^SHA256:[A-Za-z0-9+/]{43}$/)
     expect(engine.peer('node-1')).toMatchObject({
@@ -100,6 +104,8 @@ describe('a restart', () => {
     expect(driver.calls.flatMap(({ batch }) => batch?.remove ?? [])).toEqual([])
     expect(routing.told.every(({ mode }) => mode === 'active' || mode === 'strict')).toBe(true)
     expect(engine.counters()).toMatchObject({ errors: 0, directoryWrites: 0 })
+    // An earlier run told of its keys.
+    expect(engine.keyEvents()).toEqual([])
   })
 
   it('removes nothing while the directory is lost', async () => {

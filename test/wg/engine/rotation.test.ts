@@ -49,6 +49,7 @@ describe('a rotation', () => {
     ).toEqual([
       'created 0',
       'created 1',
+      ...['published 0', 'published 1', 'proven 0', 'proven 1'],
       ...['retired 0', 'created 0', 'published 0', 'proven 0'],
       ...['retired 1', 'created 1', 'published 1', 'proven 1'],
     ])
