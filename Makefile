@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 STAMPS := build/stamps
 SETUP := $(STAMPS)/apt node_modules/.package-lock.json
 
-.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan test-vm bench bench-smoke bare clean need-root
+.PHONY: help setup build check types lint format imports docs test unit kernel e2e asan test-vm verify bench bench-smoke bare clean need-root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,8 @@ imports: $(SETUP)
 docs: $(SETUP) ## write the generated pages: configuration, metrics
 	@node tools/docs.ts
 
-test: need-root build lab-programs vm-programs ## everything: checks, unit, kernel, sanitizers, end to end
-	@tools/test.sh types lint format imports unit kernel asan e2e
+test: need-root build lab-programs vm-programs ## everything: checks, unit, kernel, sanitizers, model, end to end
+	@tools/test.sh types lint format imports unit kernel asan verify e2e
 
 unit: $(SETUP)
 	@tools/test.sh unit
@@ -66,6 +66,9 @@ e2e: need-root build lab-programs
 	@tools/test.sh e2e
 asan: build
 	@tools/test.sh asan
+
+verify: $(SETUP) ## check the model of the key rotation with spin: some minutes; make test does the bounded form
+	@tools/verify.sh full
 
 test-vm: build vm-programs ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
 	@tools/setup-apt.sh vm

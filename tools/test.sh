@@ -21,6 +21,7 @@ part() {
     unit | kernel | e2e) vitest_part "$1" ;;
     vm) VM_REPORT="$results/vm.json" node test/vm/run.ts ;;
     asan) make -C native asan-test ;;
+    verify) tools/verify.sh bounded ;;
     *) echo "test: there is no part $1" >&2; return 2 ;;
   esac
 }

@@ -86,6 +86,7 @@ byte cuts;
 bit cut;
 bit healing;            /* from the cut until both directions work again */
 #define LINKED (!cut)
+#define WORKS(i, j, s) (sends[T(i, j, s)] && reads[T(j, i, s)] && !stale[T(i, j, s)])
 #define LOSSLESS (!healing)
 #else
 #define LINKED true
@@ -104,7 +105,12 @@ bit restarted[N];
 
 /* src/wg/pair.ts: everProven is proven, fresh is GOOD. */
 #define GOOD(i, j, s) (proven[T(i, j, s)] && !stale[T(i, j, s)])
+/* A handshake of the present keys that is young, whether or not a probe came back. */
+#ifdef FAULT_DEAF
 #define ALIVE(i, j) (GOOD(i, j, 0) || GOOD(i, j, 1))
+#else
+#define ALIVE(i, j) ((sends[T(i, j, 0)] && !stale[T(i, j, 0)]) || (sends[T(i, j, 1)] && !stale[T(i, j, 1)]))
+#endif
 #define KNOWN(i, j) ((met[P(i, j)] && heardFresh[P(i, j)]) -> heard[P(i, j)] : seen[P(i, j)])
 
 /* bannedSlot of src/wg/slots.ts. 0 or 1: the slot to leave; 2: none. */
@@ -300,6 +306,7 @@ inline replace(i, j, s) {
 #define EACH(a, i, j, k) a(i, j)
 #endif
 
+#define REVIEW_ONE(i, j) egress[P(i, j)] = CHOICE(i, j)
 #define BEGIN_ONE(i, j) newEpoch(i, j); egress[P(i, j)] = CHOICE(i, j)
 #define BEGIN(i, j, k) \
   :: atomic { own[i] < LAST(i) && !DRAINS(own[i]) && own[i] == published[i] \
@@ -311,12 +318,12 @@ inline replace(i, j, s) {
   :: atomic { published[i] < own[i] -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
 #define ASK(i, j, k) \
   :: atomic { DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i) \
-       && BOTH(LEFT, i, j, k) && BOTH(PROVEN_OTHER, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1 }
+       && BOTH(LEFT, i, j, k) && BOTH(PROVEN_OTHER, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1; \
+     EACH(REVIEW_ONE, i, j, k); CHECK }
 #define REKEY_ONE(i, j) sends[T(i, j, TURN(i))] = 0
 #define REKEY(i, j, k) \
   :: atomic { asked[i] && !KEY_MADE(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
 #define KEYED_ONE(i, j) proven[T(i, j, TURN(i))] = 0; newEpoch(i, j)
-#define REVIEW_ONE(i, j) egress[P(i, j)] = CHOICE(i, j)
 #ifdef FAULT_NO_ADOPTION
 #define TAKES_OVER(i) (!restarted[i])
 #else
@@ -382,15 +389,17 @@ init {
   NODE(0, 1, 1)
   NODE(1, 0, 0)
 #if CUTS > 0
-  :: atomic { !cut && cuts < CUTS && !EVERYONE_DONE ->
+  :: atomic { !cut && cuts < CUTS && !EVERYONE_DONE -> LOG("cut %d %d %d\n", 0, 0, 0)
        cuts++; cut = 1; healing = 1;
        lose(0, 1); lose(1, 0);
        sends[T(0, 1, 0)] = 0; sends[T(0, 1, 1)] = 0; sends[T(1, 0, 0)] = 0; sends[T(1, 0, 1)] = 0;
        reads[T(0, 1, 0)] = 0; reads[T(0, 1, 1)] = 0; reads[T(1, 0, 0)] = 0; reads[T(1, 0, 1)] = 0;
        stale[T(0, 1, 0)] = 1; stale[T(0, 1, 1)] = 1; stale[T(1, 0, 0)] = 1; stale[T(1, 0, 1)] = 1;
        heardFresh[P(0, 1)] = 0; heardFresh[P(1, 0)] = 0 }
-  :: atomic { cut -> cut = 0; CHECK }
-  :: atomic { healing && !cut && PASSES(0, 1, egress[P(0, 1)]) && PASSES(1, 0, egress[P(1, 0)]) -> healing = 0 }
+  :: atomic { cut -> LOG("heal %d %d %d\n", 0, 0, 0) cut = 0; CHECK }
+  /* What is sent makes handshakes. */
+  :: atomic { healing && !cut && WORKS(0, 1, egress[P(0, 1)]) && WORKS(1, 0, egress[P(1, 0)]) -> LOG("healed %d %d %d\n", 0, 0, 0)
+       healing = 0; CHECK }
 #endif
 #else
   PAIR(0, 2)
