@@ -1,4 +1,4 @@
-import type { Ip } from '../../core/ip.ts'
+import { equalIp, type Ip } from '../../core/ip.ts'
 import { type EventSocket, type NetlinkDoor, openEvents } from '../../netlink/netlink.ts'
 import { decodeAddress } from '../../netlink/addresses.ts'
 import {
@@ -25,6 +25,7 @@ import {
 import { decodeLink } from '../../netlink/links.ts'
 import type { Message } from '../../netlink/message.ts'
 import { decodeRoute } from '../../netlink/routes.ts'
+import { PASSING } from './ground.ts'
 import type { TablePart } from './tables.ts'
 
 /** What may have changed: `ground` is links, addresses and rules; the others are tables. */
@@ -97,6 +98,8 @@ export function partsOf(message: Message, ours: Ours): readonly Part[] {
     case RTM_NEWADDR:
     case RTM_DELADDR: {
       const address = decodeAddress(message)
+      // Of IPv6 addresses the kernel does not name who asked.
+      if (address !== undefined && equalIp(address.ip, PASSING)) return []
       // Routes that prefer an address as source go with it, unsaid.
       if (address === undefined || ours.slotIndexes().includes(address.index)) return ALL_PARTS
       return ours.underlayIndexes().includes(address.index) || ours.isNodeAddress(address.ip) ? ['underlay'] : []

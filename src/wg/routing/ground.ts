@@ -1,4 +1,4 @@
-import { equalIp, type Ip, maxBits } from '../../core/ip.ts'
+import { equalIp, type Ip, maxBits, parseIp } from '../../core/ip.ts'
 import {
   type AsyncNetlinkConnection,
   asyncAddresses,
@@ -22,6 +22,8 @@ import type { Indexes } from './tables.ts'
 
 /** rp_filter: the source must be reachable through some interface, not through the one the packet came in by. */
 const LOOSE = '2'
+/** On a device of ours for a moment; link-local, so no packet ever goes to or from it. */
+export const PASSING = parseIp('fe80::5e15:ba')
 
 export interface SlotLink {
   readonly index: number
@@ -83,6 +85,21 @@ export class Ground {
     await this.look()
     repairs.push(...(await this.#mendRules()))
     return repairs
+  }
+
+  /**
+   * Makes sockets of the node ask for their way again. A connected IPv6 socket keeps the route it found until the table of that
+   * route changes, so one that stands since before our routes would send in clear text for ever; IPv4 forgets with every route.
+   * A change of any address makes all ask again (rt_genid_bump_ipv6, net/ipv6/addrconf.c): this one comes and goes.
+   */
+  async renewSockets(): Promise<void> {
+    const link = this.slots.find((one) => one?.ipv6 === true)
+    if (link === undefined) return
+    const flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE
+    const address = { index: link.index, ip: PASSING, prefix: 128, scope: RT_SCOPE_LINK, flags }
+    const addresses = asyncAddresses(this.#connection)
+    await addresses.replace(address)
+    await addresses.delete(address)
   }
 
   /** Takes rules, addresses and settings away, rules of tunnels first: from then on all goes as if we were not there. */

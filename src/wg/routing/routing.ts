@@ -22,7 +22,7 @@ import { Claims, type Touched } from './claims.ts'
 import { Ground } from './ground.ts'
 import { slotMtu } from './mtu.ts'
 import type { RoutingDeps, RoutingOptions } from './options.ts'
-import { type Occasion, plan, type Scope } from './plan.ts'
+import { familyOfPrefix, type Occasion, plan, type Scope } from './plan.ts'
 import { apply, emptyRows, type Operation, type Rows } from './rows.ts'
 import { procSysctl, type Sysctl } from './sysctl.ts'
 import { familyOfOperation, isOurNexthop, type Others, requestOf, sourcesOf, TableReader } from './tables.ts'
@@ -77,6 +77,8 @@ class KernelRouting implements Routing {
   /** Changes that wait for the next turn: they become one plan, so a prefix moves from peer to peer in one step. */
   #waiting: Change[] = []
   #turn: Promise<void> | undefined
+  /** Interfaces may be others than `Ground` knows. */
+  #linksStale = true
   #news = false
   #timer: NodeJS.Timeout | undefined
 
@@ -244,7 +246,10 @@ class KernelRouting implements Routing {
       for (const prefix of prefixes) touched.prefixes.add(prefix)
     }
     this.#drain()
-    if (this.#dirty.has('ground')) await running.ground.look()
+    if (this.#linksStale) {
+      this.#linksStale = false
+      await running.ground.look()
+    }
     this.#distrust(touched)
     await this.#write(running, this.#plan(running, touched, this.#dirty.has('routes') ? 'mend' : 'change'))
   }
@@ -354,6 +359,10 @@ class KernelRouting implements Routing {
       // Our own changes are told to us too: read away before they overrun the queue.
       this.#drain()
     }
+    // Also after a refusal: what was added takes effect.
+    if (operations.some((one) => (one.do === 'route' || one.do === 'closed') && familyOfPrefix(one.prefix) === 6)) {
+      await ground.renewSockets()
+    }
     if (refused === undefined) return
     this.#soil(ALL_PARTS)
     throw refused as Error
@@ -364,6 +373,7 @@ class KernelRouting implements Routing {
     if (parts.size === 0) return
     this.#soil(parts)
     this.#news = true
+    if (parts.has('ground')) this.#linksStale = true
   }
 
   #soil(parts: Iterable<Part>): void {

@@ -1,7 +1,7 @@
 /** The agents of the nodes: started in their namespaces, killed, asked over HTTP. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent as Connections, request } from 'node:http'
 import { join } from 'node:path'
 import type { SealPeer, SealReport } from '../../../src/http/wg-ports.ts'
@@ -20,8 +20,10 @@ export interface AgentOptions {
   readonly directory: (node: Node) => string
   readonly driver: 'kernel' | 'userspace'
   /** More settings of `wireguard`, or others than ours. */
-  readonly wireguard?: Readonly<Record<string, unknown>>
+  readonly wireguard?: (node: Node) => Readonly<Record<string, unknown>>
 }
+
+const isMounted = (path: string): boolean => readFileSync('/proc/self/mounts', 'utf8').includes(` ${path} `)
 
 export type Target = 'off' | 'active' | 'strict'
 
@@ -55,7 +57,7 @@ export class Agents {
     const folder = this.folder(node)
     const pins = join(folder, 'bpf')
     for (const path of [folder, pins, join(folder, 'state')]) mkdirSync(path, { recursive: true, mode: 0o700 })
-    if (!readFileSync('/proc/self/mounts', 'utf8').includes(` ${pins} `)) run('mount', '-t', 'bpf', 'bpf', pins)
+    if (!isMounted(pins)) run('mount', '-t', 'bpf', 'bpf', pins)
     const file = join(folder, 'sekisho.yaml')
     const config = {
       node: { name: node.name, uid: this.uid(node), addresses: node.addresses },
@@ -68,11 +70,10 @@ export class Agents {
         driver: this.#options.driver,
         target,
         prefixes: node.prefixes,
-        probeAddresses: node.gateways,
         endpoints: node.addresses.slice(0, 1),
         quiet: '2s',
         directory: { kind: 'folder', path: this.#options.directory(node) },
-        ...this.#options.wireguard,
+        ...this.#options.wireguard?.(node),
       },
     }
     // YAML is a superset of JSON.
@@ -99,13 +100,15 @@ export class Agents {
     return pid
   }
 
+  runs(node: Node): boolean {
+    return this.#running.has(node)
+  }
+
   /** The last lines that the agent wrote. */
   log(node: Node, lines = 15): string {
-    return readFileSync(join(this.folder(node), 'log'), 'utf8')
-      .trim()
-      .split('\n')
-      .slice(-lines)
-      .join('\n')
+    const file = join(this.folder(node), 'log')
+    if (!existsSync(file)) return 'no log'
+    return readFileSync(file, 'utf8').trim().split('\n').slice(-lines).join('\n')
   }
 
   /** SIGKILL: as a crash would. SIGTERM: as an upgrade would. */
@@ -123,6 +126,10 @@ export class Agents {
     for (const node of [...this.#running.keys()]) await this.end(node)
     this.#connections.destroy()
     await this.#doors?.end()
+    for (const node of this.#network.nodes) {
+      const pins = join(this.folder(node), 'bpf')
+      if (isMounted(pins)) run('umount', pins)
+    }
   }
 
   async #ask<T>(node: Node, path: string, body?: unknown): Promise<T> {

@@ -1,0 +1,87 @@
+/** The real agents on kernel WireGuard, under traffic: enabling, rotation, faults, disabling. */
+import assert from 'node:assert/strict'
+import { type Figures, LONG, sleep, test } from './harness.ts'
+import { figuresOf, Lab } from './mesh/lab.ts'
+import type { Report } from './mesh/traffic.ts'
+
+/** How much longer than on a machine of its own everything takes here. */
+const SLOW = 4
+
+export async function testSeal(): Promise<void> {
+  const lab = new Lab({ prefix: 's', nodes: LONG ? 5 : 3, rate: LONG ? 25 : 50 })
+  await test('T-ENABLE: one node after the other is sealed under UDP and TCP', () => enable(lab))
+  await test('T-ROTATE: one node after the other', () => rotateEach(lab))
+  await test('T-ROTATE: all nodes at once, opposite slots, 10 ms away from each other', () => rotateAll(lab))
+  await test('T-DISABLE: one node after the other is unsealed under UDP and TCP', () => disable(lab))
+  await lab.close()
+}
+
+async function enable(lab: Lab): Promise<Figures> {
+  await lab.open()
+  const leaked = await lab.clearFrames()
+  assert.ok(leaked > 20, 'the sniffer sees no clear text where all of it is')
+  await lab.traffic.mark('clear')
+  const start = performance.now()
+  for (const node of lab.nodes) {
+    lab.agents.start(node, 'strict')
+    // Those that came before are strict among themselves while this one is not there yet.
+    await lab.untilMode('strict', lab.nodes.slice(0, node.index), 40_000 * SLOW)
+  }
+  await lab.untilSettled()
+  const seconds = (performance.now() - start) / 1000
+  const report = await lab.traffic.mark('enable')
+  lab.assertSmooth(report)
+  await lab.clearFrames()
+  await sleep(500)
+  const clear = await lab.clearFrames()
+  assert.equal(clear, 0, `clear text after all pairs are strict: ${await lab.clearSample()}`)
+  return { ...figuresOf([report], clear), leakedBefore: leaked, seconds: Math.round(seconds) }
+}
+
+async function rotateEach(lab: Lab): Promise<Figures> {
+  const rotations = LONG ? 20 : lab.nodes.length
+  const reports: Report[] = []
+  const times: number[] = []
+  await lab.traffic.mark('before')
+  await lab.clearFrames()
+  for (let i = 0; i < rotations; i++) {
+    const node = lab.network.node((i % lab.nodes.length) + 1)
+    times.push(await lab.rotate([node]))
+    reports.push(await lab.traffic.mark(`rotation ${i + 1} of ${node.name}`))
+  }
+  const clear = await lab.clearFrames()
+  for (const report of reports) lab.assertSmooth(report)
+  assert.equal(clear, 0, `clear text: ${await lab.clearSample()}`)
+  return { rotations, longestMs: Math.round(Math.max(...times)), ...figuresOf(reports, clear) }
+}
+
+async function rotateAll(lab: Lab): Promise<Figures> {
+  const rounds = LONG ? 3 : 1
+  // What went before left the nodes with different older slots; a rotation takes the older.
+  await lab.rotate([lab.network.node(1)])
+  lab.network.delay(10)
+  await lab.traffic.mark('before')
+  const reports: Report[] = []
+  for (let i = 0; i < rounds; i++) {
+    await lab.rotate(lab.nodes, 120_000)
+    reports.push(await lab.traffic.mark(`all at once ${i + 1}`))
+  }
+  const clear = await lab.clearFrames()
+  lab.network.delay(0)
+  for (const report of reports) lab.assertSmooth(report)
+  assert.equal(clear, 0, `clear text: ${await lab.clearSample()}`)
+  return { rotations: rounds * lab.nodes.length, ...figuresOf(reports, clear) }
+}
+
+async function disable(lab: Lab): Promise<Figures> {
+  await lab.traffic.mark('before')
+  for (const node of lab.nodes) {
+    await lab.agents.end(node, 'SIGTERM')
+    lab.agents.start(node, 'off')
+    await lab.untilMode('off', [node], 40_000 * SLOW)
+  }
+  await lab.untilMode('off', lab.nodes, 40_000 * SLOW)
+  const report = await lab.traffic.mark('disable')
+  lab.assertSmooth(report)
+  return figuresOf([report], await lab.clearFrames())
+}
