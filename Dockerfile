@@ -19,7 +19,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends libbpf1 \
 WORKDIR /opt/sekisho
 COPY --from=build /usr/local/bin/node24 /usr/local/bin/node
 COPY --from=build /opt/sekisho/node_modules node_modules
-COPY --from=build /opt/sekisho/build/sekisho.node /opt/sekisho/build/datapath.o build/
+COPY --from=build /opt/sekisho/build/sekisho.node /opt/sekisho/build/datapath.o /opt/sekisho/build/guard.o build/
 COPY package.json LICENSE ./
 COPY bin bin
 COPY src src

@@ -311,6 +311,22 @@ describe('a forged or late answer', () => {
     expect(await counters(a)).toMatchObject({ answered: 0, dropped: { unasked: 1 } })
   })
 
+  it('what counts is when it came, also while nothing is read', async () => {
+    const first = await question()
+    const blocked = a.call('block', 1400)
+    await pause(100)
+    await b.call('sendRaw', 'right', a0, PORT, encode(answer(first)), PROBE_BYTES)
+    await blocked
+    expect(await outcome()).toMatchObject({ answered: true })
+    const second = await question()
+    const again = a.call('block', 1400)
+    await pause(1150)
+    await b.call('sendRaw', 'right', a0, PORT, encode(answer(second)), PROBE_BYTES)
+    await again
+    expect(await outcome()).toMatchObject({ answered: false })
+    expect((await counters(a)).dropped.unasked).toBe(1)
+  })
+
   it('a forged one does not spoil the right one', async () => {
     const asked = await question(true)
     await b.call('sendRaw', 'source', a0, PORT, encode(answer(asked)), asked.octets)
@@ -318,7 +334,7 @@ describe('a forged or late answer', () => {
     expect(await outcome()).toMatchObject({ answered: true })
   })
 
-  it('a question from nobody and from another port gets nothing, and never more than it was', async () => {
+  it('a question from nobody, from another port or for another slot gets nothing, and never more than it was', async () => {
     const asked = await question()
     const view = new DataView(new ArrayBuffer(PROBE_BYTES))
     encodeAsk({ slot: 0, high: 1, low: asked.low }, view)
@@ -326,13 +342,15 @@ describe('a forged or late answer', () => {
     await a.call('announce', { b: said })
     await b.call('sendRaw', 'source', a0, PORT, hex, PROBE_BYTES)
     await b.call('sendRaw', 'port', a0, PORT, hex, PROBE_BYTES)
+    await b.call('sendRaw', 'slot', a0, PORT, hex, PROBE_BYTES)
     await b.call('sendRaw', 'right', a0, PORT, hex, 200)
     await pause(150)
     expect(await b.call('readRaw', 'source')).toEqual([])
     expect(await b.call('readRaw', 'port')).toEqual([])
+    expect(await b.call('readRaw', 'slot')).toEqual([])
     const replies = await b.call<{ octets: number }[]>('readRaw', 'right')
     expect(replies.map((one) => one.octets)).toEqual([200])
-    expect(await counters(a)).toMatchObject({ replies: 1, dropped: { unknown: 1, port: 1 } })
+    expect(await counters(a)).toMatchObject({ replies: 1, dropped: { unknown: 1, port: 1, slot: 1 } })
   })
 })
 

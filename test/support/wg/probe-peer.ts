@@ -59,6 +59,10 @@ serve({
   slotReplaced: (slot: Slot) => here().slotReplaced(slot),
   stop: () => prober?.stop(),
 
+  /** Nothing is worked on for this long. */
+  block(ms: number) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+  },
   openRaw(name: string, device: string, address: string, port: number) {
     raw.set(name, native.openProbeSocket({ device, address: parseIp(address).bytes, port, buffer: 1 << 16 }))
   },
