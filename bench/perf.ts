@@ -70,11 +70,17 @@ function workOf(stack: readonly Frame[]): string {
     .map((f) => /^_{2,4}(?:(?:x64|arm64|se|do)_)?sys_(\w+)/.exec(f.symbol)?.[1])
     .find((name) => name !== undefined)
   const has = (pattern: RegExp): boolean => stack.some((f) => pattern.test(f.symbol))
+  if (call === 'io_uring_enter' && has(/^io_send/)) return workWithin('io_uring send', has)
+  if (call === 'io_uring_enter' && has(/^io_recv/)) return workWithin('io_uring receive', has)
   if (call === undefined) {
     return has(/^exit_to_user_mode_loop$/)
       ? 'kernel: another thread took the CPU'
       : 'kernel: entry, exit and interrupts'
   }
+  return workWithin(call, has)
+}
+
+function workWithin(call: string, has: (pattern: RegExp) => boolean): string {
   if (has(/^(?:try_to_wake_up|ttwu_|wake_up_q|sock_def_readable|ep_poll_callback|__wake_up)/))
     return `${call}: wakes others`
   if (has(/^(?:__)?schedule$|^schedule_hrtimeout|^do_nanosleep/)) return `${call}: sleeps`

@@ -5,6 +5,7 @@ import { learning, memory } from './scenarios/learning.ts'
 import { matcher } from './scenarios/matcher.ts'
 import { profile } from './scenarios/profile.ts'
 import type { Profile } from './scenarios/profile.ts'
+import { pump } from './scenarios/pump.ts'
 import { reload } from './scenarios/reload.ts'
 import { rules } from './scenarios/rules.ts'
 
@@ -31,6 +32,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'rules', title: 'one pod with many rules', policy: 'standard', needsAgent: true, run: rules },
   { name: 'learning', title: 'new names', policy: 'standard', needsAgent: true, run: learning },
   { name: 'reload', title: 'policy reloaded each second', policy: 'own', needsAgent: true, run: reload },
+  { name: 'pump', title: 'both ways a worker can wait', policy: 'own', needsAgent: true, run: pump },
   { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
   { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
 ]

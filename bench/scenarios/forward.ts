@@ -44,7 +44,9 @@ export async function forward(context: Context): Promise<Row[]> {
   const contenders = subjectsOf(context).map((s) => contender(context, s.name, s, pairs))
   // Each name once before anything counts: what is learned here stands for the rest of the run.
   const warm: Load = { label: 'warm-up', rate: 5000, seconds: 30, count: pairs.length }
-  await rounds(field, contenders, [warm], 1)
+  // Then hot enough that the code of all of them is compiled.
+  const heat: Load = { label: 'heat', window: 128, seconds: Math.min(2, sizes.seconds) }
+  await rounds(field, contenders, [warm, heat], 1)
   const loads = standardLoads(sizes.seconds)
   const samples = await rounds(field, contenders, loads, sizes.rounds)
   return loads.flatMap((load) =>
