@@ -88,7 +88,7 @@ export interface WgDriver {
   /** Changes port or mark of a device that runs. */
   configure(name: string, options: Partial<Pick<WgDeviceOptions, 'listenPort' | 'fwmark'>>): Promise<void>
   setPeers(name: string, batch: WgPeerBatch): Promise<void>
-  /** Sets the device down and up again: its sessions end at once; key and peers stay. */
+  /** Ends all sessions of the device at once, as when it is set down and up; key and peers stay. */
   restart(name: string): Promise<void>
   /** Makes a new private key outside of JavaScript, sets it, reads the public key back. Peers stay. */
   rotateKey(name: string): Promise<string>

@@ -311,6 +311,30 @@ export const CASES: readonly Case[] = [
     },
   },
   {
+    name: 'a device whose sessions are ended keeps key and peers, and shakes hands anew',
+    async run({ driver, prefix }) {
+      const [one, two] = [`${prefix}1`, `${prefix}2`]
+      try {
+        await assert.rejects(driver.restart(one), { code: 'SEKISHO_WG_DEVICE' })
+        const a = await driver.create(one, { ...OPTIONS, fwmark: 0 })
+        const b = await driver.create(two, { ...OPTIONS, fwmark: 0, listenPort: 51872 })
+        await driver.setPeers(two, { set: [{ publicKey: a.publicKey, addAllowedIps: cidrs('10.1.0.0/24') }] })
+        await driver.setPeers(one, { set: [toward(b.publicKey, 51872, '10.2.0.0/24')] })
+        const before = await handshakeAfter(driver, one, b.publicKey, 0n)
+        // An initiation with the stamp of the one before, or within 20 ms of it, is refused.
+        await sleep(50)
+        await driver.restart(one)
+        const device = await mustRead(driver, one)
+        assert.deepEqual([device.publicKey, device.listenPort], [a.publicKey, 51871])
+        assert.deepEqual(await allowed(driver, one, b.publicKey), ['10.2.0.0/24'])
+        await handshakeAfter(driver, one, b.publicKey, before.lastHandshakeNs)
+      } finally {
+        await driver.delete(one)
+        await driver.delete(two)
+      }
+    },
+  },
+  {
     name: 'a peer with the key of the device itself is not made',
     run: withDevice(async (driver, name) => {
       const { publicKey = '' } = await mustRead(driver, name)

@@ -127,12 +127,18 @@ export class UapiWgDriver implements WgDriver {
     })
   }
 
+  /** The program does not notice when its interface is down for a moment; peers that are made again have no sessions. */
   restart(name: string): Promise<void> {
     return this.#inOrder(async () => {
-      const link = await this.#links.find(name)
-      if (link?.kind !== KIND) throw deviceError(name, 'there is no such device')
-      await this.#links.setUp(link.index, false)
-      await this.#links.setUp(link.index, true)
+      const { peers } = await this.#mustRead(name)
+      const set = peers.map(({ publicKey, endpoint, keepalive, allowedIps }) => ({
+        publicKey,
+        keepalive,
+        addAllowedIps: allowedIps,
+        ...(endpoint === undefined ? {} : { endpoint }),
+      }))
+      const remove = peers.map(({ publicKey }) => publicKey)
+      await this.#set(name, [...batchLines({ remove }, false), ...batchLines({ set }, false)])
     })
   }
 
