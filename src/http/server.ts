@@ -6,6 +6,7 @@ import type { Log } from '../core/log.ts'
 import type { MetricSource } from '../core/metric.ts'
 import { createHttpCounter } from './metrics.ts'
 import type { AgentView } from './ports.ts'
+import { refuseNames } from './forgery.ts'
 import { sendProblem } from './problem.ts'
 import { addApiRoutes, addHealthRoutes, type Exposition } from './routes.ts'
 import { addSealRoutes } from './wg-routes.ts'
@@ -46,6 +47,7 @@ export function createHttpServer(deps: HttpServerDeps): HttpServer {
   let leaving = false
   let port = -1
   const app = build(deps.log)
+  if (/^127\.|^::1$/.test(deps.address)) app.addHook('onRequest', refuseNames)
   app.addHook('onSend', async (_request, reply) => {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff')
   })

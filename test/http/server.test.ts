@@ -172,3 +172,20 @@ test('an address in use is an error with a code and a hint', async () => {
   })
   await second.stop()
 })
+
+test('on loopback, a name that was made to resolve here is refused', async () => {
+  const { server } = await serve()
+  const ask = (host: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const socket = connect(server.port, '127.0.0.1', () =>
+        socket.write(`GET /v1/status HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`),
+      )
+      let text = ''
+      socket.setEncoding('utf8').on('data', (more: string) => (text += more))
+      socket.on('end', () => resolve(text.split('\r\n')[0] ?? '')).on('error', reject)
+    })
+  for (const host of ['127.0.0.1', `127.0.0.1:${server.port}`, 'localhost:1', '[::1]:9876', '10.0.0.1'])
+    expect(await ask(host), host).toBe('HTTP/1.1 200 OK')
+  for (const host of ['evil.example', 'evil.example:9876', 'localhost.evil.example', ''])
+    expect(await ask(host), host).toBe('HTTP/1.1 403 Forbidden')
+})
