@@ -1,6 +1,6 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { parseFqdn } from './core/fqdn.ts'
-import { Counters } from './dns/counters.ts'
+import { C_GAUGES, Counters, GAUGE_IO_URING } from './dns/counters.ts'
 import type { AnswerGate } from './dns/gate.ts'
 import { UPSTREAM_TAGS } from './dns/upstreams.ts'
 import { WorkerCore } from './dns/worker-core.ts'
@@ -44,6 +44,7 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   if (port === null) throw new Error('worker.ts runs as a worker thread')
   const native = loadNative()
   const control = new Int32Array(data.control)
+  const counters = new Counters(data.counters)
   const memory = makeWorkerMemory(data.maxPending)
   const listens = (family: 4 | 6): boolean => data.listeners.some((listener) => listener.family === family)
   const mark = data.replyMark === 0 ? undefined : data.replyMark
@@ -78,7 +79,7 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
       },
       policy: first,
       learner: createLearner(data.learning as LearningMemory, data.client),
-      counters: new Counters(data.counters),
+      counters,
       random: (words) => crypto.getRandomValues(words),
       ...(overrides.gate === undefined ? {} : { gate: overrides.gate }),
     },
@@ -95,7 +96,9 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   native.pumpAdd(pump, data.kick, PUMP_KICK, TAG_KICK)
   data.listeners.forEach((listener, i) => native.pumpAdd(pump, listener.fd, PUMP_LISTENER, TAG_LISTENER + i))
   Atomics.store(control, protocol.CONTROL_GENERATION, first.generation)
-  Atomics.store(control, protocol.CONTROL_PATH, header[HEADER_PATH]!)
+  const path = header[HEADER_PATH]!
+  Atomics.store(control, protocol.CONTROL_PATH, path)
+  counters.set(C_GAUGES + GAUGE_IO_URING, path === PATH_IO_URING ? 1 : 0)
   Atomics.store(control, protocol.CONTROL_STATE, protocol.THREAD_SERVING)
   port.postMessage({ kind: 'ready' } satisfies ThreadMessage)
 

@@ -3,8 +3,15 @@ import { DIRECTION_EGRESS, type DropEvent } from '../bpf/layouts.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Datapath } from '../datapath/ports.ts'
 import { dropReason } from '../datapath/reasons.ts'
-import { CONTROL_GENERATION, CONTROL_STATE, THREAD_DRAINING, THREAD_SERVING } from '../dns/worker-protocol.ts'
+import {
+  CONTROL_GENERATION,
+  CONTROL_PATH,
+  CONTROL_STATE,
+  THREAD_DRAINING,
+  THREAD_SERVING,
+} from '../dns/worker-protocol.ts'
 import { FQDN } from '../fqdn/counters.ts'
+import { PATH_AUTO, PATH_IO_URING } from '../native/binding.ts'
 import type { AgentView, DropView, ReadinessLatch, StatusView, WorkerView } from '../http/ports.ts'
 import { IDENTITY } from '../identity/counters.ts'
 import type { DnsThreads } from './dns-threads.ts'
@@ -68,11 +75,13 @@ export function createGateView(deps: GateViewDeps): GateView {
       ...dns.threads.map(({ thread, control }): WorkerView => {
         const state = Atomics.load(control, CONTROL_STATE)
         const serving = thread.alive && state === THREAD_SERVING
+        const path = Atomics.load(control, CONTROL_PATH)
         return {
           name: thread.name,
           state: serving ? 'running' : state === THREAD_DRAINING ? 'stopping' : 'starting',
           restarts: thread.restarts,
           generation: Atomics.load(control, CONTROL_GENERATION),
+          ...(serving && path !== PATH_AUTO && { pump: path === PATH_IO_URING ? 'io_uring' : 'epoll' }),
         }
       }),
       plain('ledger', ledger.thread.alive, ledger.thread.restarts, ledger.stats[IDENTITY.generation] ?? generation),

@@ -100,7 +100,10 @@ function render(io: CliIo, { status: overview, readiness, policy, endpoints }: R
 
 const workerRow = (worker: WorkerView): Cell[] => [
   worker.name,
-  { text: worker.state, style: worker.state === 'running' ? 'green' : worker.state === 'failed' ? 'red' : 'yellow' },
+  {
+    text: worker.pump === undefined ? worker.state : `${worker.state}, ${worker.pump}`,
+    style: worker.state === 'running' ? 'green' : worker.state === 'failed' ? 'red' : 'yellow',
+  },
   worker.generation === null ? '-' : String(worker.generation),
   String(worker.restarts),
 ]

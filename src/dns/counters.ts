@@ -49,12 +49,14 @@ export const OVERLOAD_PENDING = 4
 export const OVERLOAD_LEDGER = 5
 export const OVERLOAD_CONNECTIONS = 6
 
-export const GAUGES = ['in_flight', 'pending', 'upstream_sockets', 'connections', 'generation'] as const
+export const GAUGES = ['in_flight', 'pending', 'upstream_sockets', 'connections', 'generation', 'io_uring'] as const
 export const GAUGE_IN_FLIGHT = 0
 export const GAUGE_PENDING = 1
 export const GAUGE_UPSTREAM_SOCKETS = 2
 export const GAUGE_CONNECTIONS = 3
 export const GAUGE_GENERATION = 4
+/** 1 when the pump of the thread waits by io_uring. */
+export const GAUGE_IO_URING = 5
 
 export const SINGLES = ['duplicates', 'strayed', 'unlearnable', 'reply_send_errors', 'policy_changed'] as const
 /** Retransmissions of a query in flight that were not forwarded again. */

@@ -83,6 +83,7 @@ const GAUGES: readonly (readonly [string, string])[] = [
   ['sekisho_dns_upstream_sockets', 'UDP sockets open towards servers.'],
   ['sekisho_dns_tcp_connections', 'TCP connections of clients.'],
   ['sekisho_dns_policy_generation', 'Policy generation in use; the oldest of all threads.'],
+  ['sekisho_dns_io_uring_workers', 'UDP workers that wait by io_uring; the others wait by epoll.'],
 ]
 
 const QUERY_SECONDS = 'sekisho_dns_query_seconds'

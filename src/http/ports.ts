@@ -52,6 +52,8 @@ export interface WorkerView {
   readonly restarts: number
   /** Policy generation in use; null where a thread holds none. */
   readonly generation: number | null
+  /** How a dns worker waits for packets; left out elsewhere, and while it starts. */
+  readonly pump?: 'epoll' | 'io_uring'
 }
 
 export interface EndpointView {

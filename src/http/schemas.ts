@@ -28,7 +28,13 @@ export const statusSchema = Type.Object({
   endpoints: Type.Object({ known: Count, enforced: Count }),
   names: Type.Object({ entries: Count, identities: Count }),
   workers: Type.Array(
-    Type.Object({ name: Text, state: Text, restarts: Count, generation: Type.Union([Count, Type.Null()]) }),
+    Type.Object({
+      name: Text,
+      state: Text,
+      restarts: Count,
+      generation: Type.Union([Count, Type.Null()]),
+      pump: Type.Optional(Text),
+    }),
   ),
   warnings: Type.Array(Text),
 })

@@ -31,8 +31,8 @@ policy     generation 3, 2 rules in 1 files
 endpoints  2 known, 1 enforced
 names      5 entries, 2 identities
 
-THREAD  STATE    GENERATION  RESTARTS
-dns-0   running           3         0
+THREAD  STATE              GENERATION  RESTARTS
+dns-0   running, io_uring           3         0
 
 ID  ENDPOINT   POLICY    PROGRAM   DROPS  ADDRESSES
  1  shop/cart  enforced  attached      4  10.0.0.2 fd00::2

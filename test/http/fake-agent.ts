@@ -15,7 +15,7 @@ export function fakeAgent(over: Partial<AgentView> = {}): AgentView {
       policyGeneration: 3,
       endpoints: { known: 2, enforced: 1 },
       names: { entries: 5, identities: 2 },
-      workers: [{ name: 'dns-0', state: 'running', restarts: 0, generation: 3 }],
+      workers: [{ name: 'dns-0', state: 'running', restarts: 0, generation: 3, pump: 'io_uring' }],
       warnings: [],
     }),
     endpoints: () => [

@@ -215,6 +215,7 @@ describe.each([
       const state = await counted()
       expect(state.upstreamPorts).toBeGreaterThan(16)
       expect(state.path).toBe(path)
+      expect(value(state, 'io_uring_workers', '')).toBe(pump === 'io_uring' ? 1 : 0)
       expect(value(state, 'rejects_total', 'udp exception')).toBe(0)
     })
   })
