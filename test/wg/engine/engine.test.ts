@@ -143,6 +143,27 @@ describe('a restart', () => {
     expect(world.kernel(0).routes.has(prefixOf(world, 1))).toBe(true)
   })
 
+  it('leaves a peer alone whose record is refused: its node exists', async () => {
+    const world = await meshed()
+    for (const i of [0, 2]) await world.stop(i)
+    const [first, second] = [world.directory.records.get('node-1'), world.directory.records.get('node-2')]
+    if (first === undefined || second === undefined) throw new Error('there is no record')
+    const greedy = { ...second, created: first.created + 1, prefixes: [...second.prefixes, ...first.prefixes] }
+    world.directory.records.set('node-2', { ...greedy, revision: second.revision + 1 })
+    const { engine } = await world.start(0)
+    await world.clock.advance(40_000)
+    expect(engine.report().directory.refused).toMatchObject([{ name: 'node-2', reason: 'prefix-taken' }])
+    for (const slot of [0, 1] as const) {
+      expect(
+        world
+          .kernel(0)
+          .device(slot)
+          ?.peers.has(world.key(2, slot) ?? ''),
+      ).toBe(true)
+    }
+    expect(world.kernel(0).routes.get(prefixOf(world, 2))).toBeDefined()
+  })
+
   it('publishes a key that was made just before the end', async () => {
     const world = await meshed()
     world.directory.partition('node-0', true)

@@ -110,6 +110,20 @@ describe('what others do to the kernel is mended within two seconds, and counted
     expect(repairs(world)).toMatchObject({ key: 1, device: 0 })
   })
 
+  it('another key in the slot that is drained: it counts as the one that was to be made', async () => {
+    const world = await meshed()
+    world.agent(0).engine.rotate(false)
+    await world.clock.advance(2_000)
+    const { phase, slot = 0 } = world.agent(0).engine.report().rotation
+    expect(phase).toBe('draining')
+    world.kernel(0).foreignKey(slot)
+    await world.clock.until(() => repairs(world).key === 1, 2_000)
+    expect(world.agent(0).engine.report().rotation).toMatchObject({ phase: 'settling', slot, reason: 'Rotate' })
+    await world.clock.until(() => world.idle && world.sealed, 60_000)
+    expect(world.agent(0).engine.report().slots[slot]?.generation).toBe(1)
+    expect(world.directory.records.get('node-0')?.drain).toBe(null)
+  })
+
   it('a port and a mark', async () => {
     const world = await meshed()
     const device = world.kernel(0).device(1)
