@@ -105,7 +105,11 @@ export function createSeal(deps: SealDeps): Seal {
       return [reason === undefined ? { name: 'wireguard', ready: true } : { name: 'wireguard', ready: false, reason }]
     },
     warnings() {
-      if (work !== undefined) return work.view.report().warnings
+      if (work !== undefined) {
+        const { warnings, directory } = work.view.report()
+        const lost = directory.lost === undefined ? [] : [`the directory of keys is lost: ${directory.lost}`]
+        return [...lost, ...warnings]
+      }
       return failure === undefined ? [] : [`encryption between nodes ${waiting()}`]
     },
     async stop() {

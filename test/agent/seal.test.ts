@@ -44,7 +44,11 @@ function world(open: (done: string[]) => Promise<SealWork>): World {
 }
 
 function work(done: string[], waits?: string): SealWork {
-  const report = { driver: 'kernel', warnings: ['rp_filter is 1 on all'] } as unknown as WgReport
+  const report = {
+    driver: 'kernel',
+    warnings: ['rp_filter is 1 on all'],
+    directory: { lost: 'EIO' },
+  } as unknown as WgReport
   const view = {
     report: () => report,
     peers: () => [],
@@ -95,7 +99,7 @@ test('a start that fails is told with its hint, once a cause, and tried again un
   expect(seal.warnings()[0]).toContain('cannot start: there is no WireGuard to use')
   await until(() => seal.readiness()[0]?.ready === true)
   expect(seal.view.report().driver).toBe('kernel')
-  expect(seal.warnings()).toEqual(['rp_filter is 1 on all'])
+  expect(seal.warnings()).toEqual(['the directory of keys is lost: EIO', 'rp_filter is 1 on all'])
   expect(lines.filter((line) => line.startsWith('error'))).toHaveLength(2)
   await seal.stop()
 })

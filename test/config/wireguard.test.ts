@@ -89,7 +89,7 @@ test('tables and priorities of gate and seal must differ, where both run', () =>
   const both = (gate: string): string =>
     SEAL.replace('mode: off', `endpoints: /e, ${gate}`) + 'policy: { paths: [/p] }\n'
   expect(paths(bad(both('routeTable: 20000')))).toEqual(['datapath.routeTable'])
-  for (const taken of [90, 80, 70]) {
+  for (const taken of [90, 80, 70, 71, 79]) {
     expect(paths(bad(both(`rulePriority: ${taken}`)))).toEqual(['datapath.rulePriority'])
   }
   good(both('rulePriority: 9'))
