@@ -85,13 +85,11 @@ function checkSeal(config: Config, conflict: Conflict): void {
   }
   if (datapath.mode !== 'off') {
     if (tables.includes(datapath.routeTable)) conflict('datapath.routeTable', 'is also a table of wireguard')
-    const ours = [datapath.rulePriority - 1, datapath.rulePriority, datapath.rulePriority + 1]
     // The gate has rules right before and after its own, the seal those of `bypass`.
     const gate = [datapath.rulePriority - 1, datapath.rulePriority, datapath.rulePriority + 1]
     if ([seal.rulePriority, seal.slotRulePriority, seal.slotRulePriority - 10].some((one) => gate.includes(one))) {
       conflict('datapath.rulePriority', 'is a priority of wireguard, or next to one')
     }
-  }
   }
   if ((seal.fwmark & ~SEAL_MASK) !== 0) conflict('wireguard.fwmark', 'has bits outside of 0x1f00')
   if ((seal.fwmark & GATE_MASK) === GATE_MARK)
