@@ -63,15 +63,19 @@ export const sameRule = (found: Rule, wanted: MarkRule): boolean =>
   found.destinationPort === wanted.destinationPort &&
   sameCidr(found.to, wanted.to)
 
+/** FR_ACT_NOP of <linux/fib_rules.h>. */
+const ACTION_NOP = 3
+
 /**
  * Rules of others that the kernel asks before ours and that could take packets of peers: not those that only look for this
- * machine's own addresses, nor those for a mark (the DNS gate's, Cilium's).
+ * machine's own addresses, nor those for a mark (the DNS gate's, Cilium's), nor those that do nothing (where the gate's jump ends).
  */
 export function rulesBefore(found: readonly Rule[], wanted: readonly MarkRule[], priority: number): Rule[] {
   return found.filter(
     (rule) =>
       rule.priority < priority &&
       rule.table !== RT_TABLE_LOCAL &&
+      rule.action !== ACTION_NOP &&
       (rule.mask === 0 || rule.inverted) &&
       !wanted.some((one) => sameRule(rule, one)),
   )

@@ -102,6 +102,7 @@ describe('rules', () => {
     const found: Rule[] = [
       { ...plain, priority: 0, table: 255 },
       { ...plain, priority: 9, table: 2004, mark: 0x200, mask: 0xf00 },
+      { ...plain, priority: 10, table: 0, action: 3 },
       { ...plain, priority: 10, table: 51820, mark: 51820, mask: 0xffffffff, inverted: true },
       { ...plain, priority: 20, table: 100 },
       { ...plain, priority: 32766, table: 254 },
