@@ -180,7 +180,7 @@ static __always_inline void watch(struct __sk_buff *skb, struct packet *p)
 static __noinline int judge(struct __sk_buff *skb, struct packet *p, __u32 endpoint)
 {
 	struct ct6_key tuple;
-	struct ct_value *entry;
+	struct ct_value *entry, *inbound = 0;
 	__u32 now = seconds_now();
 	__be16 proxy_port = 0;
 	__u16 bits = 0;
@@ -200,15 +200,18 @@ static __noinline int judge(struct __sk_buff *skb, struct packet *p, __u32 endpo
 	} else if (!tcp_opens(p)) {
 		/* A SYN opens a connection and is no answer, whatever ports it uses. */
 		ct_answered(&tuple, p, CT_IN);
-		entry = ct_find(&tuple, p->family, now);
-		if (entry) {
-			if (!(p->flags & PKT_LATER_FRAGMENT))
-				ct_refresh(entry, p, CT_TX_CLOSING, now);
-			return PASS;
-		}
+		inbound = ct_find(&tuple, p->family, now);
+		if (inbound && p->protocol != PROTO_UDP)
+			goto answers;
 	}
 	p->identity = identity_of(p->daddr, p->family);
 	verdict = policy_verdict(p, endpoint, &proxy_port);
+	/*
+	 * Who spoke first over UDP is a guess: an answer looks like an opening once the pod has crowded its own entry
+	 * out of the map. What is redirected is redirected all the same, so that no name goes by unread.
+	 */
+	if (inbound && (verdict || !proxy_port))
+		goto answers;
 	if (verdict)
 		return verdict;
 	if (about)
@@ -240,6 +243,10 @@ static __noinline int judge(struct __sk_buff *skb, struct packet *p, __u32 endpo
 	if (ct_create(&tuple, p, CT_TX_CLOSING, bits, now))
 		return DROP_CT_CREATE;
 	return verdict;
+answers:
+	if (!(p->flags & PKT_LATER_FRAGMENT))
+		ct_refresh(inbound, p, CT_TX_CLOSING, now);
+	return PASS;
 }
 
 SEC("tc")

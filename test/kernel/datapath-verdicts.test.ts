@@ -265,6 +265,18 @@ describe.each(FAMILIES)('IPv%i: connections', (family) => {
     expect(bed.fromPod(out(family, ICMP[family], echo(ECHO_REPLY[family], 8))).verdict).toBe('drop')
   })
 
+  it('hands what goes to a redirected port to the agent, whoever spoke first', () => {
+    bed.identity(family === 4 ? `${FAR[4]}/32` : `${FAR[6]}/128`, FQDN)
+    bed.rows(row(FQDN, 17, 53, 'redirect'))
+    // The answer to a query whose own entry was crowded out of the map looks like the first datagram of a stranger.
+    bed.toPod(into(family, 17, udp(53, 40000)))
+    expect(bed.connection(inbound(family, 53, 40000, 17))).toBeDefined()
+    expect(bed.fromPod(out(family, 17, udp(40000, 53)))).toMatchObject({ verdict: 'drop', reason: 'no_proxy' })
+    // What no redirect covers is the answer to a datagram as before, without any row.
+    bed.toPod(into(family, 17, udp(54, 40000)))
+    expect(bed.fromPod(out(family, 17, udp(40000, 54))).verdict).toBe('next')
+  })
+
   it('takes no SYN for an answer', () => {
     bed.rows()
     bed.toPod(into(family, 6, tcp(40000, 80, SYN)))
