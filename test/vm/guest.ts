@@ -7,6 +7,6 @@ import { testSeal } from './seal.ts'
 
 await testControl()
 if (wanted('kernel driver:', 'T-KEYMEM:')) await testDriver()
-await testSeal()
+if (wanted('T-ENABLE', 'T-ROTATE', 'T-DISABLE', 'T-HEAL', 'T-KEYMEM of the agents', 'T-KEYDISK')) await testSeal()
 await testPump()
 finish()

@@ -11,9 +11,13 @@ let failed = 0
 
 export const wanted = (...names: readonly string[]): boolean => names.some((name) => name.includes(filter))
 
-/** Is passed over when TESTS names others. The function gives what was counted. */
-export async function test(name: string, act: () => Promise<Figures | undefined>): Promise<void> {
-  if (!wanted(name)) return
+/** Is passed over when TESTS names others, unless others stand on it. The function gives what was counted. */
+export async function test(
+  name: string,
+  act: () => Promise<Figures | undefined>,
+  options: { readonly always?: boolean } = {},
+): Promise<void> {
+  if (!wanted(name) && options.always !== true) return
   const start = performance.now()
   let result: Omit<TestResult, 'milliseconds'>
   try {

@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { bundleAgent, HOME, warmUp } from './bundle.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const BUILD = join(ROOT, 'build/vm')
@@ -138,11 +139,11 @@ function packages(): string[] {
 }
 
 /** The checkout as it is now: sources, tests, the addon with its libraries, packages that run. */
-export function prepareCheckout(): string {
+export async function prepareCheckout(): Promise<string> {
   const stage = join(BUILD, 'checkout')
   const out = join(BUILD, 'checkout.cpio')
   rmSync(stage, { recursive: true, force: true })
-  const home = join(stage, 'sekisho')
+  const home = join(stage, HOME)
   mkdirSync(join(home, 'build'), { recursive: true })
   for (const path of ['src', 'test', 'bin', 'package.json', ...packages()])
     cpSync(join(ROOT, path), join(home, path), { recursive: true, dereference: false })
@@ -154,6 +155,8 @@ export function prepareCheckout(): string {
     mkdirSync(join(stage, dirname(to)), { recursive: true })
     copyFileSync(realpathSync(from), join(stage, to))
   })
+  await bundleAgent(home)
+  warmUp(join(BUILD, 'base'), home)
   copyFileSync(join(ROOT, 'test/vm/init.sh'), join(stage, 'init'))
   chmodSync(join(stage, 'init'), 0o755)
   archive(stage, out)

@@ -10,7 +10,7 @@ import { parseLine } from './protocol.ts'
 const lines = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(META_PACKAGES)
 const verbose = process.env['VM_VERBOSE'] === '1'
 const filter = process.env['TESTS'] ?? ''
-const parts = [prepareBase(), prepareCheckout()]
+const parts = [prepareBase(), await prepareCheckout()]
 const runs: GuestRun[] = []
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 

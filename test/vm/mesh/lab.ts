@@ -12,6 +12,9 @@ import { badFlows, type Report, Traffic } from './traffic.ts'
 /** More than the generator itself stood still: what a receiver may wait longer, ms. */
 const GAP_SLACK_MS = 100
 const LATE_MS = 2000
+/** Records a second of each TCP stream, and packets a second between nodes themselves. */
+const TCP_RATE = 5
+const NODE_RATE = 5
 
 export interface LabOptions {
   readonly prefix: string
@@ -94,9 +97,9 @@ export class Lab {
     for (const [a, b] of this.network.pairs()) {
       for (const [from, to] of this.network.podEnds(a, b)) {
         await this.traffic.udp('pod', from, to, this.#options.rate)
-        await this.traffic.tcp('pod', from, to, 10, 1200)
+        await this.traffic.tcp('pod', from, to, TCP_RATE, 1200)
       }
-      for (const [from, to] of this.network.hostEnds(a, b)) await this.traffic.udp('node', from, to, 10)
+      for (const [from, to] of this.network.hostEnds(a, b)) await this.traffic.udp('node', from, to, NODE_RATE)
     }
   }
 
