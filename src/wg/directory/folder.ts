@@ -37,7 +37,7 @@ const MAX_RECORDS = 20_000
 const NOTICE_MS = 20
 /** Listings without a record, one after the other, before it is called removed. */
 const EVIDENCE = 2
-const REST_FACTOR = 20
+const REST_FACTOR = 4
 /** Files asked for at once. */
 const AT_ONCE = 32
 
@@ -130,7 +130,7 @@ export class FolderDirectory implements NodeDirectory {
     return done
   }
 
-  /** Rests twenty times as long as it took, so that a large folder costs little. */
+  /** Rests four times as long as it took, so that a large folder costs little. */
   async #scan(): Promise<void> {
     const began = performance.now()
     const stalled = setTimeout(() => this.#lose('it does not answer'), this.#stalledMs)
@@ -151,6 +151,8 @@ export class FolderDirectory implements NodeDirectory {
   async #compare(): Promise<void> {
     if (this.#tell === undefined) return
     this.#subscribe()
+    // What is published while the folder is listed need not be in the list.
+    const published = this.#own !== undefined
     const identity = await files.folderIdentity(this.#path)
     const listed = await files.listNodes(this.#path)
     if ((await files.folderIdentity(this.#path)) !== identity) throw new Error('it was replaced while it was read')
@@ -161,8 +163,8 @@ export class FolderDirectory implements NodeDirectory {
       return
     }
     this.#identity = identity
-    const ownGone = this.#own !== undefined && !listed.has(this.#node)
-    if (ownGone || (allGone && this.#own === undefined)) this.#hold(listed)
+    const ownGone = published && this.#own !== undefined && !listed.has(this.#node)
+    if (ownGone || (allGone && this.#own === undefined) || this.#manyVanish(listed)) this.#hold(listed)
     if (ownGone) {
       this.#log.warn({ folder: this.#path }, 'our record was deleted; it is published again')
       await this.#again()
@@ -176,6 +178,13 @@ export class FolderDirectory implements NodeDirectory {
       this.#complete = true
       this.#say({ kind: 'complete' })
     }
+  }
+
+  /** More than half of the others at once, and not one alone: ours may have gone too and been written again meanwhile. */
+  #manyVanish(listed: ReadonlySet<string>): boolean {
+    const others = [...this.#known].filter(([node]) => node !== this.#node)
+    const vanished = others.filter(([node, { missing }]) => missing === 0 && !listed.has(node)).length
+    return vanished > 1 && vanished * 2 > others.length
   }
 
   /** Records that vanish together with ours, or all at once: their nodes live, and will publish again. */
@@ -248,9 +257,12 @@ export class FolderDirectory implements NodeDirectory {
 
   /** Somebody else wrote our file: twice in a row, because a shared file system may show an older one for a while. */
   async #checkOwn(): Promise<void> {
-    if (this.#own === undefined) return
+    const own = this.#own
+    if (own === undefined) return
     const reading = await files.readRecordFile(files.fileOf(this.#path, this.#node))
-    const differs = reading.kind !== 'text' || reading.text !== this.#own
+    // Published meanwhile; or gone, which the next listing judges together with what else is gone.
+    if (own !== this.#own || reading.kind === 'absent') return
+    const differs = reading.kind !== 'text' || reading.text !== own
     if (differs && this.#foreign) {
       this.#log.warn({ folder: this.#path }, 'our record was changed by somebody else; it is published again')
       await this.#again()
