@@ -28,6 +28,11 @@ export type LedgerSetup = Omit<LedgerInit, 'kind' | 'wakes' | 'stats' | 'bootId'
   readonly kicks: readonly number[]
 }
 
+interface Policy {
+  readonly generation: number
+  readonly buffer: SharedArrayBuffer
+}
+
 export interface LedgerThread {
   readonly thread: Thread
   readonly stats: Float64Array
@@ -52,18 +57,21 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
   const bell = new Doorbell(setup.learning.bell)
   const stats = new SharedArrayBuffer(STATS_LENGTH * 8)
   const applies: {
-    generation: number
-    resolve: (ack: { failedEndpoints: readonly number[] }) => void
-    reject: (error: Error) => void
+    readonly policy: Policy
+    readonly resolve: (ack: { failedEndpoints: readonly number[] }) => void
+    readonly reject: (error: Error) => void
   }[] = []
   const answers = new Map<number, (answer: LedgerAnswer) => void>()
   const resets = new Map<number, () => void>()
-  let latest: { generation: number; buffer: SharedArrayBuffer } | undefined
+  /** What the next thread begins with: the newest policy that was not refused. */
+  let latest: Policy | undefined
+  let inForce: Policy | undefined
   let settledGeneration = 0
   let nodeAddresses = setup.nodeAddresses
   let questions = 0
   let starts = 0
   let chunks: Uint8Array[] = []
+  let chunksOf = 0
   let unsaved: string | undefined
 
   const post = (request: LedgerRequest, transfer?: readonly Transferable[]): void => {
@@ -72,6 +80,9 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
   }
 
   function keepState(message: Extract<LedgerMessage, { type: 'state' }>): void {
+    // The ledger gives up a snapshot that is half encoded when it ends.
+    if (message.sequence !== chunksOf) chunks = []
+    chunksOf = message.sequence
     chunks.push(new Uint8Array(message.chunk))
     if (!message.last) return
     const parts = chunks
@@ -100,14 +111,16 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
         }
         for (let i = applies.length - 1; i >= 0; i--) {
           const waiting = applies[i]
-          if (waiting === undefined || waiting.generation > message.generation) continue
+          if (waiting === undefined || waiting.policy.generation > message.generation) continue
           applies.splice(i, 1)
+          if (waiting.policy.generation === message.generation) inForce = waiting.policy
           waiting.resolve(message)
         }
         return
       }
       case 'refused': {
-        const at = applies.findIndex(({ generation }) => generation === message.generation)
+        if (latest?.generation === message.generation) latest = inForce
+        const at = applies.findIndex(({ policy }) => policy.generation === message.generation)
         const [waiting] = at < 0 ? [] : applies.splice(at, 1)
         waiting?.reject(new Error(message.message))
         return
@@ -183,10 +196,11 @@ export function createLedgerThread(setup: LedgerSetup, entry: URL, log: Log, onR
       return unsaved
     },
     apply(generation, buffer) {
-      latest = { generation, buffer }
+      const policy = { generation, buffer }
+      latest = policy
       return new Promise((resolve, reject) => {
-        applies.push({ generation, resolve, reject })
-        post({ type: 'snapshot', generation, buffer })
+        applies.push({ policy, resolve, reject })
+        post({ type: 'snapshot', ...policy })
       })
     },
     settled(generation) {
