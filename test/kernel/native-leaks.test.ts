@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Worker } from 'node:worker_threads'
@@ -16,6 +17,12 @@ const native = loadNative()
 const hash = { type: 1, keySize: 4, valueSize: 4, maxEntries: 1, flags: 0, name: 'sekisho_test' }
 const tcp = native.openTcpListener({ address: LOOPBACK4, port: 0, transparent: false, backlog: 4096 })
 const tcpPort = native.localPort(tcp)
+
+/** UDP sockets of the host on a port of 127.0.0.1. */
+const boundTo = (port: number): number => {
+  const local = ` 0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 `
+  return readFileSync('/proc/net/udp', 'latin1').split(local).length - 1
+}
 
 /** Every function that gives a descriptor, and what fails after it has one. */
 const KINDS: Readonly<Record<string, () => number>> = {
@@ -75,18 +82,16 @@ describe('descriptors', () => {
       native.close(first)
       const before = openDescriptors()
       for (let i = 0; i < ROUNDS; i++) {
-        // EADDRINUSE while the kernel still holds the one before.
         const fd = open(port)
         const bench = new Bench(native, { slots: 4, stride: 64, maxOut: 4, path })
         native.pumpAdd(bench.pump, fd, PUMP_LISTENER, 1)
         bench.step()
+        expect(boundTo(port)).toBe(1)
         if (i % 2 === 0) native.pumpRemove(bench.pump, 1)
         else native.pumpDestroy(bench.pump)
         native.close(fd)
-        if (i % 2 === 0) {
-          native.close(open(port))
-          native.pumpDestroy(bench.pump)
-        }
+        expect(boundTo(port)).toBe(0)
+        if (i % 2 === 0) native.pumpDestroy(bench.pump)
       }
       expect(openDescriptors()).toBe(before)
     },
