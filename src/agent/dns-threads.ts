@@ -18,6 +18,8 @@ const LOOPBACK = [
 
 /** One endpoint may hold this part of the in-flight table. */
 const ENDPOINT_SHARE = 4
+/** The TCP port or the line to the ledger could not be had: tried again after this, ms. */
+const RENEW_PAUSE_MS = 500
 /** How often main looks whether every thread has taken the new snapshot, ms, and for how long. */
 const SETTLE_POLL_MS = 5
 const SETTLE_LIMIT_MS = 5000
@@ -140,20 +142,25 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
     log,
     data() {
       if (completions === undefined) throw new Error('the tcp thread has no line to the ledger')
+      const line = completions
+      const listeners = tcp
+      // Both go to the thread, and end with it.
+      completions = undefined
+      tcp = []
       const workerData: DnsTcpData = {
         ...common(workers),
         kind: 'dns-tcp',
-        listeners: tcp,
-        completions,
+        listeners,
+        completions: line,
         maxConnections: dns.tcp.maxConnections,
         maxConnectionsPerEndpoint: dns.tcp.maxConnectionsPerEndpoint,
         idleTimeoutMs: dns.tcp.idleTimeout,
         maxQueriesPerConnection: dns.tcp.maxQueriesPerConnection,
       }
-      return { workerData, transfer: [completions] }
+      return { workerData, transfer: [line] }
     },
     onMessage: hear('tcp'),
-    beforeRestart: renewTcp,
+    beforeRestart: () => inTurn(renewTcp),
     askToStop() {
       Atomics.store(views[workers] ?? new Int32Array(1), protocol.CONTROL_STOP, 1)
       tcpThread.post({ kind: 'stop' })
@@ -162,15 +169,41 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
     stopMs: settings.drainMs + 1000,
   })
 
-  /** Listeners go with the thread that had them. */
+  /** What the next tcp thread is given: the listeners of the one before went with it. Throws when the port is not to be had. */
   async function renewTcp(): Promise<void> {
+    dropTcp()
     completions = await ledger.resetTcp()
-    try {
-      tcp = openTcp()
-    } catch (error) {
-      log.error({ err: error }, 'the TCP port could not be taken again')
-      tcp = []
+    tcp = openTcp()
+  }
+
+  /** What no thread has taken. */
+  function dropTcp(): void {
+    completions?.close()
+    completions = undefined
+    for (const { fd } of tcp.splice(0)) native.close(fd)
+  }
+
+  /** The tcp thread with a line to the ledger of now. */
+  async function restartTcp(): Promise<void> {
+    while (running) {
+      await tcpThread.stop()
+      try {
+        await renewTcp()
+        if (running) await tcpThread.start()
+        return
+      } catch (error) {
+        log.error({ err: error }, 'TCP cannot be served; trying again')
+        await new Promise((resolve) => setTimeout(resolve, RENEW_PAUSE_MS))
+      }
     }
+  }
+
+  /** Deaths of ledger and tcp thread can come together: what is given to the next thread is made by one at a time. */
+  let turn: Promise<void> = Promise.resolve()
+  function inTurn(act: () => Promise<void>): Promise<void> {
+    const done = turn.then(act)
+    turn = done.catch(() => undefined)
+    return done
   }
 
   const threads = [...Array.from({ length: workers }, (_, i) => worker(i)), tcpThread].map((thread, i) => ({
@@ -190,11 +223,12 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
         ),
       )
     },
-    async start() {
-      completions = await ledger.resetTcp()
-      running = true
-      for (const { thread } of threads) await thread.start()
-    },
+    start: () =>
+      inTurn(async () => {
+        completions = await ledger.resetTcp()
+        running = true
+        for (const { thread } of threads) await thread.start()
+      }),
     async use(buffer, generation) {
       snapshot = buffer
       if (!running) return true
@@ -211,15 +245,14 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
       }
     },
     ledgerRestarted() {
-      void (async () => {
-        await tcpThread.stop()
-        await renewTcp()
-        if (running) await tcpThread.start()
-      })()
+      // Before the start there is no thread yet, and the start makes the line.
+      void inTurn(restartTcp)
     },
     async stop() {
       running = false
       await Promise.all(threads.map(({ thread }) => thread.stop()))
+      await turn
+      dropTcp()
       for (const { fd } of udp.splice(0)) native.close(fd)
     },
   }

@@ -48,13 +48,15 @@ export interface Thread extends Startable {
 export function superviseThread(options: ThreadOptions): Thread {
   let worker: Worker | undefined
   let exited: Promise<void> = Promise.resolve()
-  let stopping = false
+  /** Changes with each start and stop: what was begun before it is given up. */
+  let era = 0
   let restarts = 0
   let backoff = BACKOFF_FIRST_MS
   let timer: NodeJS.Timeout | undefined
   let startedAt = 0
 
   const launch = (): void => {
+    const mine = era
     const { workerData, transfer } = options.data()
     startedAt = performance.now()
     const started = new Worker(options.entry, {
@@ -74,22 +76,33 @@ export function superviseThread(options: ThreadOptions): Thread {
       started.once('exit', (code) => {
         worker = undefined
         resolve()
-        if (stopping) return
+        if (mine !== era) return
         options.log.error({ thread: options.name, code, reason }, 'thread died')
         options.onDeath?.(reason)
         if (performance.now() - startedAt > QUIET_MS) backoff = BACKOFF_FIRST_MS
-        timer = setTimeout(() => {
-          const ready = options.beforeRestart?.() ?? Promise.resolve()
-          void ready.then(() => {
-            if (stopping) return
-            restarts++
-            launch()
-          })
-        }, backoff)
-        backoff = Math.min(backoff * 2, BACKOFF_LAST_MS)
+        launchLater()
       })
     })
     options.onStart?.()
+  }
+
+  const launchLater = (): void => {
+    const mine = era
+    timer = setTimeout(() => void launchAgain(mine), backoff)
+    backoff = Math.min(backoff * 2, BACKOFF_LAST_MS)
+  }
+
+  const launchAgain = async (mine: number): Promise<void> => {
+    try {
+      await options.beforeRestart?.()
+      if (mine !== era) return
+      launch()
+      restarts++
+    } catch (error) {
+      if (mine !== era) return
+      options.log.error({ thread: options.name, err: error }, 'thread cannot be started again; trying again')
+      launchLater()
+    }
   }
 
   return {
@@ -104,11 +117,11 @@ export function superviseThread(options: ThreadOptions): Thread {
       worker?.postMessage(message, transfer === undefined ? [] : [...transfer])
     },
     async start() {
-      stopping = false
+      era++
       launch()
     },
     async stop() {
-      stopping = true
+      era++
       clearTimeout(timer)
       const dying = worker
       if (dying === undefined) return

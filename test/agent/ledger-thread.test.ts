@@ -1,12 +1,12 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import { createLedgerThread, type LedgerThread } from '../../src/agent/ledger-thread.ts'
 import { silentLog } from '../../src/core/log.ts'
 import { createLearningMemory } from '../../src/fqdn/shared/learning-memory.ts'
 import type { LedgerInit } from '../../src/identity/ledger-protocol.ts'
-import { makePuppet, type Puppet } from '../support/puppet-thread.ts'
+import { makePuppet, type Puppet, soon } from '../support/puppet-thread.ts'
 
 let folder: string
 let puppet: Puppet
@@ -45,7 +45,7 @@ beforeEach(async () => {
   )
   mkdirSync(join(folder, 'state'))
   await ledger.thread.start()
-  await vi.waitFor(() => expect(puppet.starts).toHaveLength(1))
+  await soon(() => expect(puppet.starts).toHaveLength(1))
 })
 afterEach(async () => {
   puppet.die()
@@ -67,34 +67,38 @@ const state = (sequence: number, text: string, last: boolean): unknown => ({
 })
 const snapshot = (): string => readFileSync(join(folder, 'state', 'names.snapshot'), 'utf8')
 
+const heard = (messages: number): Promise<void> => soon(() => expect(puppet.heard).toHaveLength(messages))
+
 /** The puppet dies and is back. */
 async function rebirth(): Promise<void> {
   const lives = puppet.starts.length
   puppet.die()
-  await vi.waitFor(() => expect(puppet.starts).toHaveLength(lives + 1), 5000)
+  await soon(() => expect(puppet.starts).toHaveLength(lives + 1))
 }
 
 it('resolves an apply with its generation or a newer one, and rejects what is refused', async () => {
   const first = ledger.apply(1, policy())
   const second = ledger.apply(2, policy())
-  await vi.waitFor(() => expect(types()).toEqual(['snapshot', 'snapshot']))
+  await soon(() => expect(types()).toEqual(['snapshot', 'snapshot']))
   puppet.say(ack(2))
   await Promise.all([first, second])
   const third = ledger.apply(3, policy())
+  await heard(3)
   puppet.say(refused(3))
   await expect(third).rejects.toThrow('no')
 })
 
 it('hands the next thread the newest policy, what is settled and the addresses of the node of today', async () => {
   const first = ledger.apply(1, policy())
+  await heard(1)
   puppet.say(ack(1))
   await first
   ledger.settled(1)
   ledger.nodes(['192.0.2.2'])
   const second = ledger.apply(2, policy())
-  await vi.waitFor(() => expect(types()).toEqual(['snapshot', 'settled', 'nodes', 'snapshot']))
+  await soon(() => expect(types()).toEqual(['snapshot', 'settled', 'nodes', 'snapshot']))
   await rebirth()
-  await vi.waitFor(() => expect(puppet.heard.slice(4)).toHaveLength(2))
+  await soon(() => expect(puppet.heard.slice(4)).toHaveLength(2))
   expect(puppet.heard.slice(4)).toMatchObject([
     { type: 'snapshot', generation: 2 },
     { type: 'settled', generation: 1 },
@@ -109,28 +113,31 @@ it('hands the next thread the newest policy, what is settled and the addresses o
 
 it('hands the next thread the policy in force, not one that was refused', async () => {
   const first = ledger.apply(1, policy())
+  await heard(1)
   puppet.say(ack(1))
   await first
   const second = ledger.apply(2, policy())
+  await heard(2)
   puppet.say(refused(2))
   await expect(second).rejects.toThrow('no')
   await rebirth()
-  await vi.waitFor(() => expect(puppet.heard.slice(2)).toMatchObject([{ type: 'snapshot', generation: 1 }]))
+  await soon(() => expect(puppet.heard.slice(2)).toMatchObject([{ type: 'snapshot', generation: 1 }]))
 })
 
 it('hands the next thread no policy when the only one there was is refused', async () => {
   const first = ledger.apply(1, policy())
+  await heard(1)
   puppet.say(refused(1))
   await expect(first).rejects.toThrow('no')
   await rebirth()
   ledger.settled(0)
-  await vi.waitFor(() => expect(types()).toEqual(['snapshot', 'settled']))
+  await soon(() => expect(types()).toEqual(['snapshot', 'settled']))
 })
 
 it('writes the parts of a snapshot as one file and says so', async () => {
   puppet.say(state(1, 'one ', false))
   puppet.say(state(1, 'two', true))
-  await vi.waitFor(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', sequence: 1, ok: true }]))
+  await soon(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', sequence: 1, ok: true }]))
   expect(snapshot()).toBe('one two')
   expect(ledger.unsaved).toBeUndefined()
 })
@@ -138,7 +145,7 @@ it('writes the parts of a snapshot as one file and says so', async () => {
 it('leaves out parts of a snapshot that was given up', async () => {
   puppet.say(state(1, 'half ', false))
   puppet.say(state(2, 'whole', true))
-  await vi.waitFor(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', sequence: 2, ok: true }]))
+  await soon(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', sequence: 2, ok: true }]))
   expect(snapshot()).toBe('whole')
 })
 
@@ -146,38 +153,38 @@ it('forgets the parts that a dead thread left behind', async () => {
   puppet.say(state(1, 'half ', false))
   await rebirth()
   puppet.say(state(1, 'whole', true))
-  await vi.waitFor(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', ok: true }]))
+  await soon(() => expect(puppet.heard).toMatchObject([{ type: 'stateWritten', ok: true }]))
   expect(snapshot()).toBe('whole')
 })
 
 it('tells that a snapshot could not be written, keeps the one before, and recovers', async () => {
   puppet.say(state(1, 'before', true))
-  await vi.waitFor(() => expect(puppet.heard).toHaveLength(1))
+  await soon(() => expect(puppet.heard).toHaveLength(1))
   const path = join(folder, 'state')
   // Root may write everywhere, but not over a folder.
   mkdirSync(join(path, `names.snapshot.tmp-${process.pid}`))
   puppet.say(state(2, 'after', true))
-  await vi.waitFor(() => expect(puppet.heard[1]).toMatchObject({ type: 'stateWritten', sequence: 2, ok: false }))
+  await soon(() => expect(puppet.heard[1]).toMatchObject({ type: 'stateWritten', sequence: 2, ok: false }))
   expect(ledger.unsaved).toContain('EISDIR')
   expect(snapshot()).toBe('before')
   rmSync(join(path, `names.snapshot.tmp-${process.pid}`), { recursive: true })
   puppet.say(state(3, 'again', true))
-  await vi.waitFor(() => expect(puppet.heard[2]).toMatchObject({ sequence: 3, ok: true }))
+  await soon(() => expect(puppet.heard[2]).toMatchObject({ sequence: 3, ok: true }))
   expect(ledger.unsaved).toBeUndefined()
   expect(snapshot()).toBe('again')
 })
 
 it('says while the journal cannot be written, until a snapshot is', async () => {
   puppet.say({ type: 'problem', what: 'journal', message: 'cannot be appended to' })
-  await vi.waitFor(() => expect(ledger.unsaved).toBe('the journal cannot be appended to'))
+  await soon(() => expect(ledger.unsaved).toBe('the journal cannot be appended to'))
   puppet.say(state(1, 'all of it', true))
-  await vi.waitFor(() => expect(ledger.unsaved).toBeUndefined())
+  await soon(() => expect(ledger.unsaved).toBeUndefined())
 })
 
 it('answers questions by their number', async () => {
   const first = ledger.ask({ kind: 'address', address: '192.0.2.9' })
   const second = ledger.ask({ kind: 'address', address: 'nonsense' })
-  await vi.waitFor(() => expect(types()).toEqual(['query', 'query']))
+  await soon(() => expect(types()).toEqual(['query', 'query']))
   puppet.say({ type: 'answer', id: puppet.heard[1]?.['id'], answer: { kind: 'error', message: 'not an IP address' } })
   puppet.say({ type: 'answer', id: puppet.heard[0]?.['id'], answer: { kind: 'names', total: 0, names: [] } })
   expect(await first).toMatchObject({ kind: 'names' })
@@ -186,7 +193,7 @@ it('answers questions by their number', async () => {
 
 it('gives the tcp thread a new line once its rings are empty', async () => {
   const reset = ledger.resetTcp()
-  await vi.waitFor(() => expect(puppet.heard).toMatchObject([{ type: 'resetClient', client: 0 }]))
+  await soon(() => expect(puppet.heard).toMatchObject([{ type: 'resetClient', client: 0 }]))
   puppet.say({ type: 'clientReset', client: 0, ringGeneration: 1 })
   const port = await reset
   port.close()

@@ -1,4 +1,5 @@
 import { BroadcastChannel } from 'node:worker_threads'
+import { vi } from 'vitest'
 
 /** What a puppet does: hands on what it hears, says what it is told, dies when told. */
 const PUPPET = `
@@ -9,10 +10,12 @@ strings.onmessage = ({ data }) => {
   else process.exit(70)
 }
 parentPort.on('message', (message) => {
+  if (message.kind === 'stop') process.exit(0)
   if ('wake' in message) message.wake = null
   strings.postMessage({ heard: message })
 })
-strings.postMessage({ started: workerData })
+const { completions, ...data } = workerData ?? {}
+strings.postMessage({ started: data })
 `
 
 /** A thread for `superviseThread` whose strings the test holds. */
@@ -48,3 +51,6 @@ export function makePuppet(): Puppet {
     close: () => strings.close(),
   }
 }
+
+/** Waits for threads on a busy machine. */
+export const soon = (check: () => void): Promise<void> => vi.waitFor(check, 10_000)

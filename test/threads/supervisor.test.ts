@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { silentLog } from '../../src/core/log.ts'
 import { superviseThread } from '../../src/threads/supervisor.ts'
 
@@ -64,4 +64,47 @@ it('ends a thread that does not listen', async () => {
   await thread.stop()
   expect(performance.now() - before).toBeLessThan(2000)
   expect(thread.alive).toBe(false)
+})
+
+it('has one thread only, also when it is stopped and started while the next one is being prepared', async () => {
+  const shared = flags()
+  let prepared: () => void = () => undefined
+  let preparing = 0
+  const thread = superviseThread({
+    ...options(`Atomics.add(workerData, 1, 1) === 0 ? process.exit(1) : Atomics.wait(workerData, 0, 0)`, shared),
+    beforeRestart: () =>
+      new Promise<void>((resolve) => {
+        preparing++
+        prepared = resolve
+      }),
+  })
+  await thread.start()
+  await vi.waitFor(() => expect(preparing).toBe(1))
+  await thread.stop()
+  await thread.start()
+  prepared()
+  await vi.waitFor(() => expect(shared[1]).toBe(2))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(shared[1]).toBe(2)
+  await thread.stop()
+  expect(thread.alive).toBe(false)
+})
+
+it('tries again when a thread cannot be started again', async () => {
+  const shared = flags()
+  let attempts = 0
+  let preparations = 0
+  const base = options(`Atomics.add(workerData, 1, 1) === 0 ? process.exit(1) : Atomics.wait(workerData, 0, 0)`, shared)
+  const thread = superviseThread({
+    ...base,
+    data() {
+      if (++attempts === 2) throw new Error('not yet')
+      return base.data()
+    },
+    beforeRestart: () => (++preparations === 2 ? Promise.reject(new Error('nor now')) : Promise.resolve()),
+  })
+  await thread.start()
+  await vi.waitFor(() => expect(shared[1]).toBe(2), 5000)
+  expect([attempts, preparations, thread.restarts]).toEqual([3, 3, 1])
+  await thread.stop()
 })
