@@ -51,6 +51,7 @@ export function nextMode(mode: Mode, { target, usable, peer, leavingSince }: Act
     case 'active':
       return target === 'strict' && peerSendsTunnel ? 'strict' : 'active'
     case 'strict':
-      return target === 'strict' && peerSendsTunnel ? 'strict' : 'active'
+      // Without a word of the peer since we started, or it did, what was dropped stays dropped until it says that it may send it.
+      return target === 'strict' && (peer === undefined || peerSendsTunnel) ? 'strict' : 'active'
   }
 }

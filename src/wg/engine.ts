@@ -1,4 +1,4 @@
-import { formatCidr, tryParseCidr, type Ip } from '../core/ip.ts'
+import { formatCidr, type Ip } from '../core/ip.ts'
 import { adopt } from './adopt.ts'
 import type { NodeRecord } from './directory/record.ts'
 import { InOrder } from './drivers/in-order.ts'
@@ -6,9 +6,9 @@ import { endsWithin, sleep } from './engine/clock.ts'
 import { DirectoryFeed } from './engine/directory-feed.ts'
 import { Excuses } from './engine/excuses.ts'
 import { Executor } from './engine/executor.ts'
-import { kernelFacts } from './engine/facts.ts'
 import { Faults } from './engine/faults.ts'
 import { KeyLog } from './engine/key-log.ts'
+import { Legacy } from './engine/legacy.ts'
 import { Peers } from './engine/peers.ts'
 import { Poller } from './engine/poller.ts'
 import { Probing } from './engine/probing.ts'
@@ -29,7 +29,7 @@ import { EngineView } from './engine/view.ts'
 import { probeAddresses, sameAddresses, type PeerAddresses } from './engine/wanted.ts'
 import type { Target } from './activation.ts'
 import { announcementFor, step } from './machine.ts'
-import type { WgEffect, WgEvent, WgState } from './machine-types.ts'
+import type { KernelFacts, WgEffect, WgEvent, WgState } from './machine-types.ts'
 import { slotState, usable } from './pair.ts'
 import type { WgDeviceOptions } from './ports.ts'
 import type { WgCounters, WgPeerReport, WgReport } from './report.ts'
@@ -98,7 +98,7 @@ class SealEngine implements Engine {
   readonly #excuses: Excuses
   readonly #rotations = new RotationLog()
   readonly #timers = new Map<string, () => void>()
-  readonly #leftovers = { routed: new Map<string, Slot>(), guarded: new Set<string>() }
+  readonly #legacy = new Legacy()
   readonly #foundKeys: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
   readonly #view: EngineView
   #self: SelfAddresses
@@ -218,9 +218,8 @@ class SealEngine implements Engine {
       keys.push(made.publicKey)
     }
     const found = await this.#try('starting the routes', () => routing.start())
-    for (const [prefix, slot] of found.egress) this.#leftovers.routed.set(prefix, slot)
     const guarded = await this.#try('starting the guard', () => guard.start())
-    for (const prefix of guarded) this.#leftovers.guarded.add(prefix)
+    this.#legacy.adopt(found.egress, guarded)
     for (const slot of SLOTS) await this.#try('starting the counter', () => counter.slotReplaced(slot))
     await this.#try('starting the probes', () =>
       prober.start({
@@ -465,21 +464,18 @@ class SealEngine implements Engine {
     this.#targets()
   }
 
-  /** What an earlier run left of this peer, once. */
-  #take(peer: PeerAddresses): ReturnType<typeof kernelFacts> {
-    const { routed, guarded } = this.#leftovers
+  /** What an earlier run or owner left of this peer, once. */
+  #take(peer: PeerAddresses): KernelFacts | undefined {
     const claimed = (key: string): boolean => this.#feedOfDirectory.view.claims(key)
-    const facts = kernelFacts(peer, this.#poller.dumps, this.#leftovers, claimed, this.#parts.clock.wallMs())
-    for (const cidr of peer.prefixes) {
-      const text = formatCidr(cidr)
-      routed.delete(text)
-      if (guarded.delete(text)) this.#routes.adoptGuarded(peer.record.nodeUID, cidr)
-    }
-    return facts
+    return this.#legacy.take(peer, this.#poller.dumps, claimed, this.#parts.clock.wallMs(), (cidr) => {
+      this.#routes.adoptGuarded(peer.record.nodeUID, cidr)
+    })
   }
 
   #moved(before: PeerAddresses, after: PeerAddresses): void {
     const uid = after.record.nodeUID
+    const pair = this.#now().peers.get(uid)
+    if (pair !== undefined) this.#legacy.give(pair, before, after)
     this.#poller.forgetEndpoint(uid)
     this.#executor.markAddresses(uid, [...before.prefixes, ...before.nodeIPs])
     this.#sharers(before)
@@ -488,6 +484,8 @@ class SealEngine implements Engine {
 
   #gone(uid: string): void {
     const before = this.#peers.get(uid)
+    const pair = this.#now().peers.get(uid)
+    if (before !== undefined && pair !== undefined) this.#legacy.give(pair, before)
     this.#feed({ kind: 'gone', uid })
     this.#peers.delete(uid)
     this.#executor.markGone(uid)
@@ -576,15 +574,12 @@ class SealEngine implements Engine {
   #openLeftovers(): void {
     const { view, completeAt } = this.#feedOfDirectory
     if (this.#pruned || !view.complete || completeAt === undefined || !this.#graceOver(completeAt)) return
-    const { routed, guarded } = this.#leftovers
     // Who claims a prefix and is refused exists: its prefix stays closed.
-    if ([...routed.keys(), ...guarded].some((text) => view.claimsPrefix(text))) return
+    if (this.#legacy.claimed(view)) return
     this.#pruned = true
-    const prefixes = [...guarded].flatMap((text) => tryParseCidr(text) ?? [])
-    this.#routes.prune(prefixes).then(
+    this.#routes.prune(this.#legacy.protected).then(
       () => {
-        routed.clear()
-        guarded.clear()
+        this.#legacy.clear()
       },
       (error: unknown) => {
         this.#pruned = false

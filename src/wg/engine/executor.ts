@@ -248,7 +248,9 @@ export class Executor {
     while (!this.#stopped && this.#gone.size + this.#route.size > 0) {
       const gone = take(this.#gone).filter((uid) => this.#p.state().peers.get(uid) === undefined)
       const moved = take(this.#route, ROUTED_TOGETHER)
-      await Promise.all([...gone.map((uid) => this.#unroute(uid)), ...moved.map((uid) => this.#routePeer(uid))])
+      // Who takes a prefix over claims it before it is given up: between the two its packets would go in clear text.
+      await Promise.all(moved.map((uid) => this.#routePeer(uid)))
+      await Promise.all(gone.map((uid) => this.#unroute(uid)))
     }
   }
 
