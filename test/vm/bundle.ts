@@ -1,7 +1,7 @@
 /** Makes the agent of the guest start sooner: as one file, and with its code compiled beforehand. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { rolldown } from 'rolldown'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -12,12 +12,12 @@ const BUNDLE = 'build/vm/agent.mjs'
 const WARM_SECONDS = 5
 
 /**
- * Puts the agent into `home` as one file, and lets the launcher there run it. Without KVM the loader of Node needs half a
- * minute for the agent's hundreds of modules. Nothing else is changed; `import.meta.url` stays that of each module.
+ * Puts a program of ours into `home` as one file. Without KVM the loader of Node needs half a minute for hundreds of modules.
+ * Nothing else is changed; `import.meta.url` and `import.meta.dirname` stay those of each module.
  */
-export async function bundleAgent(home: string): Promise<void> {
-  const bundle = await rolldown({
-    input: join(ROOT, 'src/main.ts'),
+export async function bundle(input: string, file: string): Promise<void> {
+  const made = await rolldown({
+    input: join(ROOT, input),
     platform: 'node',
     external: [/\.node$/],
     onLog: () => undefined,
@@ -27,15 +27,25 @@ export async function bundleAgent(home: string): Promise<void> {
         transform: {
           order: 'pre',
           handler(code, id) {
-            if (!code.includes('import.meta.url')) return null
-            return { code: code.replaceAll('import.meta.url', JSON.stringify(`file://${HOME}/${relative(ROOT, id)}`)) }
+            if (!code.includes('import.meta.')) return null
+            const path = `${HOME}/${relative(ROOT, id)}`
+            return {
+              code: code
+                .replaceAll('import.meta.url', JSON.stringify(`file://${path}`))
+                .replaceAll('import.meta.dirname', JSON.stringify(dirname(path))),
+            }
           },
         },
       },
     ],
   })
-  await bundle.write({ file: join(home, BUNDLE), format: 'esm', codeSplitting: false })
-  await bundle.close()
+  await made.write({ file, format: 'esm', codeSplitting: false })
+  await made.close()
+}
+
+/** Puts the agent into `home` as one file, and lets the launcher there run it. */
+export async function bundleAgent(home: string): Promise<void> {
+  await bundle('src/main.ts', join(home, BUNDLE))
   const launcher = readFileSync(join(home, 'bin/sekisho'), 'utf8')
   const changed = launcher.replace('$home/src/main.ts', `$home/${BUNDLE}`)
   if (changed === launcher) throw new Error('bin/sekisho does not start src/main.ts any more')

@@ -3,7 +3,8 @@ import { formatResult, type TestResult } from './protocol.ts'
 
 export type Figures = Readonly<Record<string, number>>
 
-const filter = process.env['TESTS'] ?? ''
+/** Only tests whose name has it. */
+export const filter = process.env['TESTS'] ?? ''
 /** More rotations, every state, the slow limits. */
 export const LONG = process.env['VM_LONG'] === '1'
 

@@ -42,7 +42,8 @@ export const META_PACKAGES: Readonly<Record<string, string>> = {
 const run = (command: string, args: readonly string[], cwd?: string): string =>
   execFileSync(command, args, { encoding: 'utf8', cwd, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 26 })
 
-function archive(folder: string, out: string): void {
+/** Packs a folder so that the kernel unpacks it over what other archives brought. */
+export function archive(folder: string, out: string): void {
   execFileSync(
     'sh',
     ['-c', `find . | LC_ALL=C sort | cpio -o -H newc --quiet > '${out}.new' && mv '${out}.new' '${out}'`],

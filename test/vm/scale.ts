@@ -39,6 +39,8 @@ class Shell {
   #heard: (status: string) => void = () => undefined
 
   constructor() {
+    // The guest's shell has an `ip` of its own, which knows little.
+    this.#child.stdin.write('ip() { /usr/bin/ip "$@"; }; umask 077\n')
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#heard(line))
   }
 
@@ -327,7 +329,7 @@ build()
 const driver = new KernelWgDriver(native)
 await driver.create(DEVICES[0], { listenPort: 51_871, fwmark: 0x1e00, mtu: 1408 })
 const flows = await traffic(driver)
-const other = new Peer('near', join(import.meta.dirname, 'scale-peer.ts'))
+const other = new Peer('near', join(import.meta.dirname, '../../build/vm/scale-peer.mjs'))
 await other.call('longest')
 for (const size of SIZES) await test(`scale ${size}`, () => scale(size, other, flows))
 await Promise.all([flows.end(), other.end(), driver.close()])

@@ -1,6 +1,9 @@
 /** The real agents on kernel WireGuard, under traffic: enabling, rotation, faults, disabling. */
 import assert from 'node:assert/strict'
+import { badDirectory, killAmidRotation, rebirth } from './crash.ts'
 import { type Figures, LONG, sleep, test } from './harness.ts'
+import { firewall, heal } from './heal.ts'
+import { keysInMemory, keysOnDisk } from './keys.ts'
 import { figuresOf, Lab } from './mesh/lab.ts'
 import type { Report } from './mesh/traffic.ts'
 
@@ -12,6 +15,13 @@ export async function testSeal(): Promise<void> {
   await test('T-ENABLE: one node after the other is sealed under UDP and TCP', () => enable(lab), { always: true })
   await test('T-ROTATE: one node after the other', () => rotateEach(lab))
   await test('T-ROTATE: all nodes at once, opposite slots, 10 ms away from each other', () => rotateAll(lab))
+  await test('T-ROTATE: an agent is killed amid it', () => killAmidRotation(lab, SLOW))
+  await test('T-ROTATE: the directory is late, loses and reorders', () => badDirectory(lab, SLOW))
+  await test('T-HEAL: what others do to devices and routes is mended', () => heal(lab, SLOW, 'kwg0'))
+  await test('T-FW: one port is shut', () => firewall(lab, SLOW, 51_871))
+  await test('T-REBIRTH: a node is made again under its name', () => rebirth(lab, SLOW))
+  await test('T-KEYMEM: private keys are nowhere in the memory of the agents', () => keysInMemory(lab))
+  await test('T-KEYDISK: private keys are in no file', () => keysOnDisk(lab))
   await test('T-DISABLE: one node after the other is unsealed under UDP and TCP', () => disable(lab))
   await lab.close()
 }

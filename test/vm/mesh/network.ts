@@ -120,6 +120,15 @@ export class Network {
     ])
   }
 
+  /** What a boot takes away: devices of WireGuard with their keys, rules and routes that are no CNI's. */
+  loseDevices(node: Node): void {
+    for (const device of ['kwg0', 'kwg1']) run('ip', '-n', node.namespace, 'link', 'delete', device)
+    for (const family of ['-4', '-6'])
+      for (const table of ['20000', '20100', '20101'])
+        run('ip', family, '-n', node.namespace, 'route', 'flush', 'table', table)
+    run('ip', '-n', node.namespace, 'nexthop', 'flush')
+  }
+
   /** Removes all of it; what is not there is passed over. */
   remove(): void {
     const there = new Set(run('ip', 'netns', 'list').split(/\s/))

@@ -51,6 +51,8 @@ export interface End {
   readonly address: string
 }
 
+const oneWord = (name: string): string => name.replaceAll(/[^\w.]+/g, '-').slice(0, 30)
+
 export class Traffic {
   readonly #program = new Instrument('traffic')
   #port = 20_000
@@ -80,12 +82,12 @@ export class Traffic {
 
   /** Ends a window; the next has begun when this comes back, and without a pause. */
   async mark(name: string): Promise<Report> {
-    return this.#program.ask<Report>(`mark ${name}`)
+    return this.#program.ask<Report>(`mark ${oneWord(name)}`)
   }
 
   /** Ends the window and sends no more. */
   async stop(name: string): Promise<Report> {
-    return this.#program.ask<Report>(`stop ${name}`)
+    return this.#program.ask<Report>(`stop ${oneWord(name)}`)
   }
 
   /** Closes all sockets. */

@@ -1,0 +1,201 @@
+/** What others do to the devices and routes of the seal, and how long it stays so. */
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { whyPeer } from '../../src/wg/why.ts'
+import type { WgPeerReport, WgReport } from '../../src/wg/report.ts'
+import { inside, run } from '../support/datapath/in-namespace.ts'
+import { type Figures, until } from './harness.ts'
+import { figuresOf, type Lab } from './mesh/lab.ts'
+import type { Node } from './mesh/network.ts'
+
+/** A fault is repaired in this time on a machine of its own, ms. */
+export const REPAIR_MS = 2000
+/** A tunnel that carries one way only is left in this time, ms. */
+export const FAILOVER_MS = 3000
+/** A session is given up, and a handshake tried in vain, in this time, ms. */
+const NAMED_MS = 60_000
+const FOREIGN = 'kA4+OnZ2b7sCB8JzYbWr3fxvnAvrVNOyNRIyWZGPUFc='
+
+interface Fault {
+  readonly name: string
+  /** Counted as one or more of these in sekisho_wg_repairs_total. */
+  readonly counted: readonly string[]
+  readonly do: () => void
+  readonly mended: () => boolean
+}
+
+const inNode = (node: Node, ...command: readonly string[]): string => {
+  try {
+    return run(...inside(node.namespace, ...command))
+  } catch {
+    // The device is not there at this moment.
+    return ''
+  }
+}
+
+function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
+  const show = (what: string): string => inNode(node, 'wg', 'show', device, what)
+  const keys = show('peers').trim().split('\n')
+  const allowed = show('allowed-ips')
+  const mine = show('public-key').trim()
+  const routes = (family: string): string[] =>
+    inNode(node, 'ip', family, 'route', 'show', 'table', '20000')
+      .split('\n')
+      .map((line) => line.replace(/ nhid \d+.*/, ''))
+      .filter((line) => line !== '')
+      .sort()
+  const before = [routes('-4').join(), routes('-6').join()]
+  const index = show('public-key') === '' ? '' : inNode(node, 'cat', `/proc/net/dev_snmp6/${device}`)
+  const sorted = (text: string): string => text.trim().split('\n').sort().join('\n')
+  return [
+    {
+      name: 'peer taken out',
+      counted: ['peer'],
+      do: () => run(...inside(node.namespace, 'wg', 'set', device, 'peer', keys[0] ?? '', 'remove')),
+      mended: () => sorted(show('allowed-ips')) === sorted(allowed),
+    },
+    {
+      name: 'foreign peer with the prefix of another',
+      counted: ['peer'],
+      do: () =>
+        run(
+          ...inside(
+            node.namespace,
+            'wg',
+            'set',
+            device,
+            'peer',
+            FOREIGN,
+            'allowed-ips',
+            lab.network.node(2).prefixes[0] ?? '',
+          ),
+        ),
+      mended: () => sorted(show('allowed-ips')) === sorted(allowed),
+    },
+    {
+      name: 'MTU',
+      counted: ['mtu'],
+      do: () => run('ip', '-n', node.namespace, 'link', 'set', device, 'mtu', '1300'),
+      mended: () => inNode(node, 'ip', 'link', 'show', 'dev', device).includes('mtu 1408'),
+    },
+    {
+      name: 'routes flushed',
+      counted: ['route', 'unreachable'],
+      do: () => {
+        for (const family of ['-4', '-6']) run('ip', family, '-n', node.namespace, 'route', 'flush', 'table', '20000')
+      },
+      mended: () => routes('-4').join() === before[0] && routes('-6').join() === before[1],
+    },
+    {
+      name: 'device down',
+      counted: ['link', 'nexthop'],
+      do: () => run('ip', '-n', node.namespace, 'link', 'set', device, 'down'),
+      mended: () =>
+        inNode(node, 'ip', 'link', 'show', 'dev', device).includes(',UP') &&
+        routes('-4').join() === before[0] &&
+        routes('-6').join() === before[1],
+    },
+    {
+      name: 'key changed',
+      counted: ['key'],
+      do: () => {
+        const file = join(lab.root, 'foreign-key')
+        writeFileSync(file, run('wg', 'genkey'), { mode: 0o600 })
+        run(...inside(node.namespace, 'wg', 'set', device, 'private-key', file))
+      },
+      // Neither the key that somebody knows nor the one that is lost.
+      mended: () => show('public-key').trim() !== '' && show('public-key').trim() !== mine,
+    },
+    {
+      name: 'device deleted',
+      counted: ['device'],
+      do: () => run('ip', '-n', node.namespace, 'link', 'delete', device),
+      mended: () => show('public-key').trim() !== '' && inNode(node, 'cat', `/proc/net/dev_snmp6/${device}`) !== index,
+    },
+  ]
+}
+
+async function repairs(lab: Lab, node: Node): Promise<Map<string, number>> {
+  const text = await lab.agents.metrics(node)
+  const found = new Map<string, number>()
+  for (const [, labels = '', value] of text.matchAll(/^sekisho_wg_repairs_total\{([^}]*)\} (\d+)/gm))
+    found.set(/="([^"]+)"/.exec(labels)?.[1] ?? '', Number(value))
+  return found
+}
+
+export async function heal(lab: Lab, slow: number, device: string): Promise<Figures> {
+  const node = lab.network.node(1)
+  const figures: Record<string, number> = {}
+  await lab.clearFrames()
+  await lab.traffic.mark('before')
+  const failures: string[] = []
+  for (const fault of faultsOf(lab, node, device)) {
+    const before = await repairs(lab, node)
+    fault.do()
+    try {
+      figures[`${fault.name} ms`] = Math.round(
+        await until(fault.name, fault.mended, REPAIR_MS * slow, async () => lab.describe(node)),
+      )
+      await lab.untilSettled(lab.nodes, 30_000 * slow)
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message : String(error))
+    }
+    const after = await repairs(lab, node)
+    if (!fault.counted.some((what) => (after.get(what) ?? 0) > (before.get(what) ?? 0)))
+      failures.push(`${fault.name} is not counted as one of ${fault.counted.join(', ')}`)
+  }
+  const report = await lab.traffic.mark('heal')
+  const clear = await lab.clearFrames()
+  if (clear > 0) failures.push(`${clear} frames in the clear: ${await lab.clearSample()}`)
+  if (report.tcp.resets > 0) failures.push(`${report.tcp.resets} connections broken`)
+  assert.deepEqual(failures, [], failures.join('\n'))
+  return { ...figures, ...figuresOf([report], clear) }
+}
+
+/** One port of a node is shut: what went through that slot goes through the other, and the operator is told which. */
+export async function firewall(lab: Lab, slow: number, port: number): Promise<Figures> {
+  const [first, second] = [lab.network.node(1), lab.network.node(2)]
+  const peer = (await lab.agents.peers(first)).find(({ name }) => name === second.name)
+  const slot = peer?.egress ?? 0
+  await lab.clearFrames()
+  await lab.traffic.mark('before')
+  lab.network.blockPort(second, port + slot)
+  try {
+    const took = await until(
+      'failover',
+      async () => (await lab.peersOf(first)).find(({ name }) => name === second.name)?.egress === 1 - slot,
+      FAILOVER_MS * slow,
+      async () => lab.describe(first),
+    )
+    // Handshakes fail only when they are tried again, so it takes a while until the path is known to be shut.
+    let said = ''
+    let verdict = ''
+    const named = await until(
+      `the port ${port + slot} is named`,
+      async () => {
+        const report = await lab.agents.report(first)
+        const now = (await lab.peersOf(first)).find(({ name }) => name === second.name)
+        const why = whyPeer(report as WgReport, now as WgPeerReport | undefined, second.name)
+        verdict = why.verdict
+        said = [...why.lines.map(({ text }) => text), ...why.remedies].join('\n')
+        return said.includes(String(port + slot))
+      },
+      NAMED_MS,
+      () => said,
+    )
+    assert.equal(verdict, 'encrypted')
+    const cut = await lab.traffic.mark('blocked')
+    const clear = await lab.clearFrames()
+    assert.equal(clear, 0, await lab.clearSample())
+    assert.equal(cut.tcp.resets, 0)
+    // Nobody else pays for it, and after the failover nothing is lost.
+    const others = cut.flows.filter(({ label, lost }) => lost > 0 && !touches(label, first) && !touches(label, second))
+    assert.deepEqual(others, [])
+    return { failoverMs: Math.round(took), namedMs: Math.round(named), ...figuresOf([cut], clear) }
+  } finally {
+    lab.network.unblock(second)
+  }
+}
+
+const touches = (label: string, node: Node): boolean => label.includes(node.namespace) || label.includes(node.pod)

@@ -1,0 +1,23 @@
+/** What the guest of test/vm/scale.ts needs beside the checkout: itself, as two files. */
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { bundle, HOME } from './bundle.ts'
+import { archive } from './image.ts'
+
+const BUILD = join(import.meta.dirname, '../../build/vm')
+
+/** From the root of the checkout. */
+export const SCALE_ENTRY = 'build/vm/scale.mjs'
+
+/** Gives the archive. */
+export async function prepareScale(): Promise<string> {
+  const stage = join(BUILD, 'scale')
+  const out = join(BUILD, 'scale.cpio')
+  rmSync(stage, { recursive: true, force: true })
+  mkdirSync(stage, { recursive: true })
+  for (const name of ['scale', 'scale-peer']) {
+    await bundle(`test/vm/${name}.ts`, join(stage, HOME, `build/vm/${name}.mjs`))
+  }
+  archive(stage, out)
+  return out
+}
