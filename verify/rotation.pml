@@ -3,28 +3,47 @@
  * the slot that it has chosen is read there. Checked of every run: it ends, and only when every rotation is over. README.md in
  * this folder says which variable is what in the code, what is assumed, and what is left out.
  *
- * N (2, 3) nodes rotate ROUNDS times each (with -DROTATORS=1 only node 0 does), starting with any slot. CRASHES: deaths of an
- * agent, in all, at any step. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how often probes
- * are lost in a row or what was announced grows old; without, any number of times. FAULT_...: errors put in on purpose, see
- * README.md.
+ * Made for N (2, 3) nodes; of three, with -DSTAR, the pairs of node 0 only. The rest is read from the environment when a search
+ * begins, so that one program does for many: the first ROTATORS nodes rotate ROUNDS times each, starting with any slot. CRASHES:
+ * deaths of an agent, in all, at any step. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how
+ * often probes are lost in a row or what was announced grows old; any number of times when it is not set. ONE_MAIL=1: one
+ * announcement under way in a pair. FAULT: an error put in on purpose, see README.md.
  */
 #ifndef N
 #define N 2
 #endif
-#ifndef ROTATORS
-#define ROTATORS N
-#endif
-#ifndef ROUNDS
-#define ROUNDS 2
-#endif
-#ifndef CRASHES
-#define CRASHES 1
-#endif
-#ifndef CUTS
-#define CUTS 0
-#endif
 
-/* Names of steps, for reading a trail: -DTRAIL for spin -a and for spin -t. */
+#define NO_DRAIN 1
+#define NO_ACK 2
+#define NO_WAIT 3
+#define NO_ORDER 4
+#define YOUNGER 5
+#define OPEN_SLOT 6
+#define NO_AGE 7
+#define REMOVE_FIRST 8
+#define NO_ADOPTION 9
+#define STALE_LIST 10
+#define DEAF 11
+#define WORD_AGES 12
+#define NO_TURN 13
+c_decl {
+  static const char *const faults[] = { "", "NO_DRAIN", "NO_ACK", "NO_WAIT", "NO_ORDER", "YOUNGER", "OPEN_SLOT", "NO_AGE",
+    "REMOVE_FIRST", "NO_ADOPTION", "STALE_LIST", "DEAF", "WORD_AGES", "NO_TURN" };
+  static int asGiven(const char *name, int otherwise) {
+    const char *text = getenv(name);
+    return text ? atoi(text) : otherwise;
+  }
+  static int faultGiven(void) {
+    const char *text = getenv("FAULT");
+    for (int i = 0; i < (int)(sizeof faults / sizeof *faults); i++) if (!strcmp(text ? text : "", faults[i])) return i;
+    fprintf(stderr, "there is no fault %s\n", text);
+    exit(2);
+  }
+}
+/* What is given: no part of the state. */
+hidden byte fault, rounds, rotators, oneMail, anyWhims;
+
+/* Names of steps, for reading a trail. */
 #ifdef TRAIL
 #define LOG(what, a, b, c) printf(what, a, b, c);
 #else
@@ -33,7 +52,7 @@
 
 #define P(i, j) ((i) * N + (j))
 #define T(i, j, s) (((i) * N + (j)) * 2 + (s))
-#define LAST(i) ((i) < ROTATORS -> 2 * ROUNDS : 0)
+#define LAST(i) ((i) < rotators -> 2 * rounds : 0)
 
 /* A node's version is odd while it drains; the slot of its k-th rotation, and both keys, follow from it. */
 #define DRAINS(v) ((v) % 2)
@@ -72,16 +91,12 @@ bit mailCurrent[N * N]; /* sent in i's present drain and life */
 
 bit asked[N];           /* the kernel was asked for a new key of the drained slot */
 
+/* What may still go wrong. */
 byte crashes;
-#ifdef WHIMS
 byte whims;
-#define WHIM_LEFT (whims < WHIMS)
-#define COUNT_WHIM whims++
-#else
-#define WHIM_LEFT true
-#define COUNT_WHIM skip
-#endif
-#if CUTS > 0
+#define WHIM_LEFT (anyWhims || whims > 0)
+#define COUNT_WHIM whims = (anyWhims -> 0 : whims - 1)
+#if N == 2
 byte cuts;
 bit cut;
 bit healing;            /* from the cut until both directions work again */
@@ -92,9 +107,7 @@ bit healing;            /* from the cut until both directions work again */
 #define LINKED true
 #define LOSSLESS true
 #endif
-#ifdef FAULT_NO_ADOPTION
-bit restarted[N];
-#endif
+bit restarted[N];       /* fault NO_ADOPTION only */
 
 /* What the kernels do with a packet. Without a session to send with it waits for a handshake. */
 #define INSTALLED(i, j, s) KEY_AT(j, seen[P(i, j)], s)
@@ -106,19 +119,12 @@ bit restarted[N];
 /* src/wg/pair.ts: everProven is proven, fresh is GOOD. */
 #define GOOD(i, j, s) (proven[T(i, j, s)] && !stale[T(i, j, s)])
 /* A handshake of the present keys that is young, whether or not a probe came back. */
-#ifdef FAULT_DEAF
-#define ALIVE(i, j) (GOOD(i, j, 0) || GOOD(i, j, 1))
-#else
-#define ALIVE(i, j) ((sends[T(i, j, 0)] && !stale[T(i, j, 0)]) || (sends[T(i, j, 1)] && !stale[T(i, j, 1)]))
-#endif
+#define SIGN(i, j, s) ((fault == DEAF -> proven[T(i, j, s)] : sends[T(i, j, s)]) && !stale[T(i, j, s)])
+#define ALIVE(i, j) (SIGN(i, j, 0) || SIGN(i, j, 1))
 #define KNOWN(i, j) ((met[P(i, j)] && heardFresh[P(i, j)]) -> heard[P(i, j)] : seen[P(i, j)])
 
 /* bannedSlot of src/wg/slots.ts. 0 or 1: the slot to leave; 2: none. */
-#ifdef FAULT_NO_ORDER
-#define OLDER(i, j) true
-#else
-#define OLDER(i, j) (since[i] < since[j] || (since[i] == since[j] && (i) < (j)))
-#endif
+#define OLDER(i, j) (fault == NO_ORDER || since[i] < since[j] || (since[i] == since[j] && (i) < (j)))
 #define BANNED(i, j) (DRAINS(own[i]) -> \
   ((!DRAINS(KNOWN(i, j)) || OLDER(i, j)) -> SLOT_OF(i, own[i]) : SLOT_OF(j, KNOWN(i, j))) : \
   (DRAINS(KNOWN(i, j)) -> SLOT_OF(j, KNOWN(i, j)) : 2))
@@ -127,16 +133,8 @@ bit restarted[N];
 #define CURRENT(i, j) egress[P(i, j)]
 #define OTHER(i, j) (1 - egress[P(i, j)])
 /* Nobody is sent through a slot whose key is being changed. */
-#ifdef FAULT_OPEN_SLOT
-#define CLOSED(i, s) false
-#else
-#define CLOSED(i, s) (asked[i] && TURN(i) == (s))
-#endif
-#ifdef FAULT_NO_AGE
-#define USABLE(i, j, s) (proven[T(i, j, s)] && !CLOSED(i, s))
-#else
-#define USABLE(i, j, s) (GOOD(i, j, s) && !CLOSED(i, s))
-#endif
+#define CLOSED(i, s) (asked[i] && TURN(i) == (s) && fault != OPEN_SLOT)
+#define USABLE(i, j, s) (proven[T(i, j, s)] && (!stale[T(i, j, s)] || fault == NO_AGE) && !CLOSED(i, s))
 #define CHOICE(i, j) \
   ((USABLE(i, j, CURRENT(i, j)) && CURRENT(i, j) != BANNED(i, j)) -> CURRENT(i, j) : \
   ((USABLE(i, j, OTHER(i, j)) && OTHER(i, j) != BANNED(i, j)) -> OTHER(i, j) : \
@@ -154,7 +152,7 @@ bit restarted[N];
 #define EVERYONE_DONE (published[0] == LAST(0) && published[1] == LAST(1))
 #else
 #define BOTH(c, i, j, k) (c(i, j) && c(i, k))
-#if ROTATORS == 1
+#ifdef STAR
 #define CHECK assert(SOUND(0, 1) && SOUND(0, 2))
 #else
 #define CHECK assert(SOUND(0, 1) && SOUND(0, 2) && SOUND(1, 2))
@@ -165,39 +163,18 @@ bit restarted[N];
 /* src/wg/census.ts and rotation.ts, for one peer. */
 #define TURN(i) SLOT_OF(i, own[i])
 #define KEY_MADE(i) (key[(i) * 2 + TURN(i)] != KEY_AT(i, own[i], TURN(i)))
-#ifdef FAULT_NO_WAIT
-#define PROVEN_OTHER(i, j) true
-#else
-#define PROVEN_OTHER(i, j) (proven[T(i, j, 1 - TURN(i))])
-#endif
+#define PROVEN_OTHER(i, j) (proven[T(i, j, 1 - TURN(i))] || fault == NO_WAIT)
 #define DRAINS_OTHER(i, j, v) (DRAINS(v) && SLOT_OF(j, v) != TURN(i))
 /* The last word of a peer counts, however old: what it was answered, it relies on. */
-#ifdef FAULT_WORD_AGES
-#define SAID_OTHER(i, j) false
-#else
-#define SAID_OTHER(i, j) DRAINS_OTHER(i, j, heard[P(i, j)])
-#endif
-#ifdef FAULT_NO_TURN
-#define NOT_CONTENDED(i, j) true
-#else
-#define NOT_CONTENDED(i, j) (!ALIVE(i, j) || (met[P(i, j)] && !DRAINS_OTHER(i, j, KNOWN(i, j)) && !SAID_OTHER(i, j)))
-#endif
+#define SAID_OTHER(i, j) (fault != WORD_AGES && DRAINS_OTHER(i, j, heard[P(i, j)]))
+#define NOT_CONTENDED(i, j) \
+  (fault == NO_TURN || !ALIVE(i, j) || (met[P(i, j)] && !DRAINS_OTHER(i, j, KNOWN(i, j)) && !SAID_OTHER(i, j)))
 /* Of opposite drains the younger waits. */
-#ifdef FAULT_YOUNGER
-#define FIRST(i, j) true
-#else
-#define FIRST(i, j) (!DRAINS_OTHER(i, j, heard[P(i, j)]) || OLDER(i, j))
-#endif
-#ifdef FAULT_NO_ACK
-#define TOLD(i, j) true
-#else
-#define TOLD(i, j) (met[P(i, j)] && saidAck[P(i, j)] && saidEgress[P(i, j)] != TURN(i) && FIRST(i, j))
-#endif
-#ifdef FAULT_NO_DRAIN
-#define LEFT(i, j) true
-#else
-#define LEFT(i, j) (!ALIVE(i, j) || (egress[P(i, j)] != TURN(i) && GOOD(i, j, 1 - TURN(i)) && TOLD(i, j)))
-#endif
+#define FIRST(i, j) (fault == YOUNGER || !DRAINS_OTHER(i, j, heard[P(i, j)]) || OLDER(i, j))
+#define TOLD(i, j) \
+  (fault == NO_ACK || (met[P(i, j)] && saidAck[P(i, j)] && saidEgress[P(i, j)] != TURN(i) && FIRST(i, j)))
+#define LEFT(i, j) \
+  (fault == NO_DRAIN || !ALIVE(i, j) || (egress[P(i, j)] != TURN(i) && GOOD(i, j, 1 - TURN(i)) && TOLD(i, j)))
 
 /* The drain or the life of i is another: nothing that was said before counts as an answer. */
 inline newEpoch(i, j) {
@@ -215,10 +192,8 @@ inline take(i, j, v) {
   changed1 = KEY_AT(j, v, 1) != KEY_AT(j, seen[P(i, j)], 1);
   if :: changed0 -> proven[T(i, j, 0)] = 0 :: else fi;
   if :: changed1 -> proven[T(i, j, 1)] = 0 :: else fi;
-#ifdef FAULT_REMOVE_FIRST
   /* The old peer is gone, the new one is not there: what is sent through the slot has nowhere to go. */
-  assert(!(changed0 && egress[P(i, j)] == 0) && !(changed1 && egress[P(i, j)] == 1));
-#endif
+  assert(fault != REMOVE_FIRST || (!(changed0 && egress[P(i, j)] == 0) && !(changed1 && egress[P(i, j)] == 1)));
   seen[P(i, j)] = v;
   egress[P(i, j)] = CHOICE(i, j);
   if :: changed0 -> replace(i, j, 0) :: else fi;
@@ -231,38 +206,34 @@ inline replace(i, j, s) {
 }
 
 #define HANDSHAKE(i, j, s) \
-  :: atomic { LINKED && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && reads[T(i, j, s)] && reads[T(j, i, s)] \
+  :: d_step { LINKED && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && reads[T(i, j, s)] && reads[T(j, i, s)] \
        && !stale[T(i, j, s)] && !stale[T(j, i, s)]) -> LOG("handshake %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 1; sends[T(j, i, s)] = 1; reads[T(i, j, s)] = 1; reads[T(j, i, s)] = 1; \
      stale[T(i, j, s)] = 0; stale[T(j, i, s)] = 0; CHECK }
 /* A dump shows a handshake of the present keys, and a probe comes back. */
 #define OBSERVE(i, j, s) \
-  :: atomic { sends[T(i, j, s)] && BOTH_WAYS(i, j, s) && !proven[T(i, j, s)] && !REKEYING(i, s) -> LOG("observe %d %d %d\n", i, j, s) \
+  :: d_step { sends[T(i, j, s)] && BOTH_WAYS(i, j, s) && !proven[T(i, j, s)] && !REKEYING(i, s) -> LOG("observe %d %d %d\n", i, j, s) \
      proven[T(i, j, s)] = 1; egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* Between the kernel's new key and our hearing of it nothing is proven by what was before. */
 #define REKEYING(i, s) (DRAINS(own[i]) && KEY_MADE(i) && TURN(i) == (s))
 #define AGE(i, j, s) \
-  :: atomic { !FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]) -> LOG("age %d %d %d\n", i, j, s) \
+  :: d_step { !FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]) -> LOG("age %d %d %d\n", i, j, s) \
      stale[T(i, j, s)] = 1; stale[T(j, i, s)] = 1 }
 /* In the 30 s between stale and dead an agent sees every handshake of its kernel, and handshakes that fit are made. */
-#ifdef FAULT_NO_AGE
-#define CAN_LEAVE(a, b, s) (egress[P(a, b)] == (s) && CHOICE(a, b) != (s))
-#else
-#define CAN_LEAVE(a, b, s) (egress[P(a, b)] == (s) && \
-  (CHOICE(a, b) != (s) || FITS(a, b, 1 - (s)) || (sends[T(a, b, 1 - (s))] && !stale[T(a, b, 1 - (s))])))
-#endif
+#define CAN_LEAVE(a, b, s) (egress[P(a, b)] == (s) && (CHOICE(a, b) != (s) || \
+  (fault != NO_AGE && (FITS(a, b, 1 - (s)) || (sends[T(a, b, 1 - (s))] && !stale[T(a, b, 1 - (s))])))))
 #define RUN_OUT(i, j, s) \
-  :: atomic { !FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] \
+  :: d_step { !FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] \
        && (sends[T(i, j, s)] || sends[T(j, i, s)] || reads[T(i, j, s)] || reads[T(j, i, s)]) \
        && !CAN_LEAVE(i, j, s) && !CAN_LEAVE(j, i, s) -> LOG("run_out %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 0; sends[T(j, i, s)] = 0; reads[T(i, j, s)] = 0; reads[T(j, i, s)] = 0; CHECK }
 #define CHOOSE(i, j) \
-  :: atomic { CHOICE(i, j) != egress[P(i, j)] -> LOG("choose %d %d %d\n", i, j, egress[P(i, j)]) egress[P(i, j)] = CHOICE(i, j); CHECK }
+  :: d_step { CHOICE(i, j) != egress[P(i, j)] -> LOG("choose %d %d %d\n", i, j, egress[P(i, j)]) egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* Three probes in a row are lost on the present slot only: the other one it is, drained or not. */
 #define SUSPECT(i, j) \
-  :: atomic { WHIM_LEFT && USABLE(i, j, 0) && USABLE(i, j, 1) -> LOG("suspect %d %d %d\n", i, j, egress[P(i, j)]) COUNT_WHIM; egress[P(i, j)] = OTHER(i, j); CHECK }
+  :: d_step { WHIM_LEFT && USABLE(i, j, 0) && USABLE(i, j, 1) -> LOG("suspect %d %d %d\n", i, j, egress[P(i, j)]) COUNT_WHIM; egress[P(i, j)] = OTHER(i, j); CHECK }
 #define SEE(i, j, step) \
-  :: atomic { seen[P(i, j)] + step <= published[j] -> LOG("see %d %d %d\n", i, j, seen[P(i, j)] + step) take(i, j, seen[P(i, j)] + step); CHECK }
+  :: d_step { seen[P(i, j)] + step <= published[j] -> LOG("see %d %d %d\n", i, j, seen[P(i, j)] + step) take(i, j, seen[P(i, j)] + step); CHECK }
 /* What i would say to j: only what somebody goes by. That is its drain, and, to who drains, that it knows and where it sends. */
 #define WORD(i) (DRAINS(own[i]) -> own[i] : 0)
 #define ANSWER(i, j) (knows[P(i, j)] && egress[P(i, j)])
@@ -271,26 +242,22 @@ inline replace(i, j, s) {
   saidEgress[P(j, i)] != ANSWER(i, j) || saidAck[P(j, i)] != knows[P(i, j)] || (DRAINS(own[i]) && !knows[P(j, i)]))
 #define UNDER_WAY(i, j) (mail[P(i, j)] && mailVersion[P(i, j)] == WORD(i) && mailEgress[P(i, j)] == ANSWER(i, j) && \
   mailAck[P(i, j)] == knows[P(i, j)] && mailCurrent[P(i, j)] == DRAINS(own[i]))
-#ifdef ONE_MAIL
-#define ROOM(i, j) (!mail[P(j, i)])
-#else
-#define ROOM(i, j) true
-#endif
+#define ROOM(i, j) (!oneMail || !mail[P(j, i)])
 #define SAY(i, j) \
-  :: atomic { ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
+  :: d_step { ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
      mail[P(i, j)] = 1; mailVersion[P(i, j)] = WORD(i); mailEgress[P(i, j)] = ANSWER(i, j); \
      mailAck[P(i, j)] = knows[P(i, j)]; mailCurrent[P(i, j)] = DRAINS(own[i]) }
 #define HEAR(i, j) \
-  :: atomic { mail[P(j, i)] -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
+  :: d_step { mail[P(j, i)] -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
      met[P(i, j)] = 1; heardFresh[P(i, j)] = 1; heard[P(i, j)] = mailVersion[P(j, i)]; \
      saidEgress[P(i, j)] = mailEgress[P(j, i)]; saidAck[P(i, j)] = mailAck[P(j, i)]; \
      knows[P(i, j)] = knows[P(i, j)] || mailCurrent[P(j, i)]; lose(j, i); \
      egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* 30 s without a word. */
 #define GROW_OLD(i, j) \
-  :: atomic { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 }
+  :: d_step { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 }
 
-#if ROUNDS == 1
+#if N == 3
 #define SEE_ALL(i, j) SEE(i, j, 1) SEE(i, j, 2)
 #else
 #define SEE_ALL(i, j) SEE(i, j, 1) SEE(i, j, 2) SEE(i, j, 3) SEE(i, j, 4)
@@ -315,48 +282,35 @@ inline replace(i, j, s) {
      own[i]++; EACH(BEGIN_ONE, i, j, k); CHECK }
 /* The directory takes what was written; a later write may take its place before. */
 #define PUBLISH(i, j, k) \
-  :: atomic { published[i] < own[i] -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
+  :: d_step { published[i] < own[i] -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
 #define ASK(i, j, k) \
-  :: atomic { DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i) \
+  :: d_step { DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i) \
        && BOTH(LEFT, i, j, k) && BOTH(PROVEN_OTHER, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1; \
      EACH(REVIEW_ONE, i, j, k); CHECK }
 #define REKEY_ONE(i, j) sends[T(i, j, TURN(i))] = 0
 #define REKEY(i, j, k) \
-  :: atomic { asked[i] && !KEY_MADE(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
+  :: d_step { asked[i] && !KEY_MADE(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
 #define KEYED_ONE(i, j) proven[T(i, j, TURN(i))] = 0; newEpoch(i, j)
-#ifdef FAULT_NO_ADOPTION
-#define TAKES_OVER(i) (!restarted[i])
-#else
-#define TAKES_OVER(i) true
-#endif
 #define KEYED(i, j, k) \
-  :: atomic { DRAINS(own[i]) && KEY_MADE(i) && TAKES_OVER(i) -> LOG("keyed %d %d %d\n", i, TURN(i), 0) EACH(KEYED_ONE, i, j, k); asked[i] = 0; since[i] = 0; own[i]++; \
+  :: d_step { DRAINS(own[i]) && KEY_MADE(i) && !restarted[i] -> LOG("keyed %d %d %d\n", i, TURN(i), 0) EACH(KEYED_ONE, i, j, k); asked[i] = 0; since[i] = 0; own[i]++; \
      EACH(REVIEW_ONE, i, j, k); CHECK }
 
 inline die(i, j) {
   proven[T(i, j, 0)] = 0; proven[T(i, j, 1)] = 0;
   met[P(i, j)] = 0; heard[P(i, j)] = 0; heardFresh[P(i, j)] = 0; saidEgress[P(i, j)] = 0; knows[P(i, j)] = 0;
   newEpoch(i, j);
-#ifdef FAULT_STALE_LIST
+  /* The list at a start is the directory's present one, and comes before anything else is done. */
   if
-  :: seen[P(i, j)] >= 2 -> replace(i, j, 0); replace(i, j, 1); seen[P(i, j)] = seen[P(i, j)] - 2
+  :: fault == STALE_LIST && seen[P(i, j)] >= 2 -> replace(i, j, 0); replace(i, j, 1); seen[P(i, j)] = seen[P(i, j)] - 2
+  :: fault != STALE_LIST && seen[P(i, j)] < published[j] -> take(i, j, published[j])
   :: else
   fi
-#else
-  /* The list at a start is the directory's present one, and comes before anything else is done. */
-  if :: seen[P(i, j)] < published[j] -> take(i, j, published[j]) :: else fi
-#endif
 }
 #define DIE_ONE(i, j) die(i, j)
-#ifdef FAULT_NO_ADOPTION
-#define RESTARTED(i) restarted[i] = 1
-#else
-#define RESTARTED(i) skip
-#endif
 /* The agent dies and is back. It knows the kernel and the directory; a new key that is not published is found in `KEYED`. */
 #define CRASH(i, j, k) \
-  :: atomic { crashes < CRASHES && !EVERYONE_DONE -> LOG("crash %d %d %d\n", i, 0, 0) \
-     crashes++; RESTARTED(i); asked[i] = 0; own[i] = published[i]; EACH(DIE_ONE, i, j, k); CHECK }
+  :: d_step { crashes > 0 && !EVERYONE_DONE -> LOG("crash %d %d %d\n", i, 0, 0) \
+     crashes--; restarted[i] = (fault == NO_ADOPTION); asked[i] = 0; own[i] = published[i]; EACH(DIE_ONE, i, j, k); CHECK }
 #define NODE(i, j, k) BEGIN(i, j, k) PUBLISH(i, j, k) ASK(i, j, k) REKEY(i, j, k) KEYED(i, j, k) CRASH(i, j, k)
 
 inline start(a, b) {
@@ -368,17 +322,20 @@ inline start(a, b) {
 init {
   bit changed0, changed1;
   atomic {
-    /* firstSlot[0] is 0: the slots are alike. */
-#if ROTATORS > 1
-    if :: firstSlot[1] = 0 :: firstSlot[1] = 1 fi;
+    c_code {
+      fault = faultGiven(); rounds = asGiven("ROUNDS", 1); rotators = asGiven("ROTATORS", N); oneMail = asGiven("ONE_MAIL", 0);
+      now.crashes = asGiven("CRASHES", 0); now.whims = asGiven("WHIMS", 0); anyWhims = !getenv("WHIMS");
+    };
+#if N == 2
+    c_code { now.cuts = asGiven("CUTS", 0); };
 #endif
+    /* firstSlot[0] is 0: the slots are alike. */
+    if :: firstSlot[1] = 0 :: rotators > 1 -> firstSlot[1] = 1 fi;
     start(0, 1); start(1, 0);
 #if N == 3
-#if ROTATORS > 2
-    if :: firstSlot[2] = 0 :: firstSlot[2] = 1 fi;
-#endif
+    if :: firstSlot[2] = 0 :: rotators > 2 -> firstSlot[2] = 1 fi;
     start(0, 2); start(2, 0);
-#if ROTATORS > 1
+#ifndef STAR
     start(1, 2); start(2, 1);
 #endif
 #endif
@@ -388,26 +345,24 @@ init {
 #if N == 2
   NODE(0, 1, 1)
   NODE(1, 0, 0)
-#if CUTS > 0
-  :: atomic { !cut && cuts < CUTS && !EVERYONE_DONE -> LOG("cut %d %d %d\n", 0, 0, 0)
-       cuts++; cut = 1; healing = 1;
+  :: d_step { !cut && cuts > 0 && !EVERYONE_DONE -> LOG("cut %d %d %d\n", 0, 0, 0)
+       cuts--; cut = 1; healing = 1;
        lose(0, 1); lose(1, 0);
        sends[T(0, 1, 0)] = 0; sends[T(0, 1, 1)] = 0; sends[T(1, 0, 0)] = 0; sends[T(1, 0, 1)] = 0;
        reads[T(0, 1, 0)] = 0; reads[T(0, 1, 1)] = 0; reads[T(1, 0, 0)] = 0; reads[T(1, 0, 1)] = 0;
        stale[T(0, 1, 0)] = 1; stale[T(0, 1, 1)] = 1; stale[T(1, 0, 0)] = 1; stale[T(1, 0, 1)] = 1;
        heardFresh[P(0, 1)] = 0; heardFresh[P(1, 0)] = 0 }
-  :: atomic { cut -> LOG("heal %d %d %d\n", 0, 0, 0) cut = 0; CHECK }
+  :: d_step { cut -> LOG("heal %d %d %d\n", 0, 0, 0) cut = 0; CHECK }
   /* What is sent makes handshakes. */
-  :: atomic { healing && !cut && WORKS(0, 1, egress[P(0, 1)]) && WORKS(1, 0, egress[P(1, 0)]) -> LOG("healed %d %d %d\n", 0, 0, 0)
+  :: d_step { healing && !cut && WORKS(0, 1, egress[P(0, 1)]) && WORKS(1, 0, egress[P(1, 0)]) -> LOG("healed %d %d %d\n", 0, 0, 0)
        healing = 0; CHECK }
-#endif
 #else
   PAIR(0, 2)
-#if ROTATORS > 1
+#ifndef STAR
   PAIR(1, 2)
 #endif
   NODE(0, 1, 2)
-#if ROTATORS > 1
+#ifndef STAR
   NODE(1, 0, 2)
   NODE(2, 0, 1)
 #endif

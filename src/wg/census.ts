@@ -42,7 +42,9 @@ export function takeCensus(
     if (pair.egress === slot || !fresh(pair, other, now)) census.onSlot.add(pair.name)
     if (!everProven(pair, slot)) census.unsettled.add(pair.name)
     const { announced } = pair
-    if (drainOf(pair, now)?.slot === other || (pair.probes && announced === undefined)) census.contended.add(pair.name)
+    // Its last word counts however old: it may rely on what we answered. Nothing waits longer for that than it would for an ack.
+    const drainsOther = announced?.drain?.slot === other || drainOf(pair, now)?.slot === other
+    if (drainsOther || (pair.probes && announced === undefined)) census.contended.add(pair.name)
     if (!pair.probes) continue
     const left = announced !== undefined && announced.ack > drainingSince && announced.egress !== slot
     // The word that says so, however old, tells of the peer's own drain: of opposite ones the younger waits, or neither slot fits.

@@ -103,3 +103,23 @@ describe('a peer whose agent is dead since before ours started', () => {
     expect(alive(pair({ tunnels: [silent, silent], announced: undefined }), NOW)).toBe(true)
   })
 })
+
+describe('a rotation that has not begun', () => {
+  const tickOf = (drain: Drain | null): readonly string[] => {
+    const announced = { ...said, drain }
+    const state = stateOf(pair({ announced, announcedAt: NOW - 31_000 }), {
+      drain: null,
+      rotation: { phase: 'waiting', slot: 1, reason: 'Rotate', since: NOW - 60_000 },
+    })
+    return step(state, { kind: 'tick', wallMs: WALL }, NOW).effects.map(({ kind }) => kind)
+  }
+
+  it('waits for a peer whose last word, however old, was a drain of the other slot', () => {
+    expect(tickOf(drainOf(0, WALL))).toEqual([])
+  })
+
+  it('waits for no peer that drains the same slot, or none', () => {
+    expect(tickOf(drainOf(1, WALL))).toEqual(['publish'])
+    expect(tickOf(null)).toEqual(['publish'])
+  })
+})
