@@ -11,6 +11,8 @@ const SERVERS = 256
 const SPARE_SERVERS = 4
 /** A socket, and with it its port, lasts for this many queries and up to twice as many. */
 const USES = 2048
+/** And for so long, ms: see `sweep`. One open a position and second is nothing beside what is asked of a busy server. */
+const LIFE_MS = 1000
 const BUCKETS = 512
 const CLOSED = -1
 
@@ -46,6 +48,7 @@ export class Upstreams {
   readonly #free = Int32Array.from({ length: SERVERS }, (_, i) => SERVERS - 1 - i)
   #freeCount = SERVERS
   #last = -1
+  #agedAt = -1
   readonly #draining = new Uint32Array(UPSTREAM_TAGS)
   #drainingCount = 0
   readonly #address4 = new Uint8Array(4)
@@ -97,8 +100,19 @@ export class Upstreams {
     return this.#fds[tag] !== CLOSED
   }
 
-  /** End of a turn: closes sockets that have drained, and idle servers while places are short. */
-  sweep(): void {
+  /**
+   * End of a turn: closes sockets that have drained, and idle servers while places are short. `now`: monotonic, ms.
+   *
+   * A connected socket keeps the source that its route had when it was opened. When the way to the server changes (its node
+   * is reached through a tunnel from now on, ours has another address) nothing that it sends arrives any more, and nobody is
+   * told: so each is renewed when it is next drawn after about a second.
+   */
+  sweep(now: number): void {
+    if (this.#agedAt < 0) this.#agedAt = now
+    else if (now - this.#agedAt >= LIFE_MS) {
+      this.#agedAt = now
+      this.#usesLeft.fill(0)
+    }
     let kept = 0
     for (let i = 0; i < this.#drainingCount; i++) {
       const tag = this.#draining[i]!

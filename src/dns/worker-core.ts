@@ -166,7 +166,7 @@ export class WorkerCore {
       }
     }
     try {
-      this.#upstreams.sweep()
+      this.#upstreams.sweep(nowMs)
     } catch {
       this.#reject(REASON.exception)
     }

@@ -219,6 +219,30 @@ describe('ids and ports', () => {
     expect(world.sockets.tags.size).toBe(0)
   })
 
+  test('a socket is not used for long: the way to its server may be another one by now', () => {
+    const world = new World()
+    const drawn = (): Set<number> => {
+      const fds = new Set<number>()
+      for (let i = 0; i < 300; i++) {
+        const sent = world.ask(rawQuery({ id: i }))
+        fds.add(world.sockets.tags.get(sent.tag)!)
+        world.answer(sent.tag, rawAnswer(sent.bytes))
+        world.turn()
+      }
+      return fds
+    }
+    world.now += 1000
+    world.turn()
+    const early = drawn()
+    expect(drawn()).toEqual(early)
+    world.now += 1000
+    world.turn()
+    const late = drawn()
+    expect(late.size).toBe(16)
+    expect([...late].filter((fd) => early.has(fd))).toEqual([])
+    expect(world.sockets.servers.size).toBe(16)
+  })
+
   test('an answer to a socket that was renewed meanwhile still counts', () => {
     const world = new World()
     const early = world.ask(rawQuery({ id: 1 }), `${POD}#1`)
