@@ -62,7 +62,7 @@ unit: $(SETUP)
 	@tools/test.sh unit
 kernel: need-root build lab-programs vm-programs
 	@tools/test.sh kernel
-e2e: need-root build lab-programs
+e2e: need-root build lab-programs vm-programs
 	@tools/test.sh e2e
 asan: build
 	@tools/test.sh asan

@@ -2,19 +2,24 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { AgentView } from '../src/http/ports.ts'
+import type { SealPeer, SealReport } from '../src/http/wg-ports.ts'
 import { ROOT } from './lab.ts'
 import type { Lab } from './lab.ts'
 import { Metrics, parseMetrics } from './metrics.ts'
 import { inside } from './namespaces.ts'
 import { Hopeless, run, waitFor } from './run.ts'
-import type { Outcome } from './run.ts'
+import type { Outcome, RunOptions } from './run.ts'
+import { agentName } from './second-node.ts'
 import { PODS, SEARCH, spoke } from './topology.ts'
+import type { LabNode } from './topology.ts'
 
 type Settings = Readonly<Record<string, Readonly<Record<string, unknown>>>>
 
 export interface AgentOptions {
   /** Policy files by file name. */
   readonly policies: Readonly<Record<string, string>>
+  /** `node2`: an agent of the second node, without a gate. */
+  readonly place?: LabNode['key']
   /** Settings over the lab's own, section by section. */
   readonly settings?: Settings
   readonly env?: Readonly<Record<string, string>>
@@ -35,10 +40,14 @@ export class Agent {
   readonly directory: string
   readonly #env: NodeJS.ProcessEnv
   readonly #program: readonly string[]
+  readonly #place: LabNode['key']
+  readonly #name: string
 
   constructor(lab: Lab, options: AgentOptions) {
     this.lab = lab
-    this.directory = join(lab.directory, 'agent')
+    this.#place = options.place ?? 'node'
+    this.#name = agentName(this.#place)
+    this.directory = join(lab.directory, this.#name)
     this.#env = { ...process.env, ...options.env }
     const other = (script: string, argument: string): string[] => [
       process.execPath,
@@ -52,8 +61,14 @@ export class Agent {
     mkdirSync(this.policyDirectory, { recursive: true })
     mkdirSync(this.deaths, { recursive: true })
     for (const [name, text] of Object.entries(options.policies)) this.writePolicy(name, text)
-    writeFileSync(join(this.directory, 'endpoints.yaml'), stringify({ endpoints: endpoints() }))
+    const here = this.#place === 'node' ? endpoints() : []
+    writeFileSync(join(this.directory, 'endpoints.yaml'), stringify({ endpoints: here }))
     this.configure(options.settings)
+  }
+
+  /** Folder of the pins; two agents on one machine need two. */
+  get #pins(): string {
+    return this.#place === 'node' ? 'sekisho' : 'sekisho2'
   }
 
   get policyDirectory(): string {
@@ -73,10 +88,14 @@ export class Agent {
   }
 
   configure(settings: Settings = {}): void {
-    const base: Settings = {
-      node: { name: 'lab' },
+    const gate: Settings = {
       datapath: { bpffs: this.lab.bpffs, endpoints: join(this.directory, 'endpoints.yaml') },
       policy: { paths: [this.policyDirectory] },
+    }
+    const none: Settings = { datapath: { mode: 'off', bpffs: this.lab.bpffs, directory: this.#pins } }
+    const base: Settings = {
+      node: { name: 'lab' },
+      ...(this.#place === 'node' ? gate : none),
       dns: { searchDomains: SEARCH },
       fqdn: {},
       state: { dir: this.stateDirectory },
@@ -110,7 +129,7 @@ export class Agent {
   /** Starts the agent and waits until /readyz says 200. Returns the milliseconds that took. */
   async start(timeoutMs = 40_000): Promise<number> {
     const started = performance.now()
-    this.lab.processes.start('agent', inside(this.lab.namespace('node'), this.#program), this.#env)
+    this.lab.processes.start(this.#name, inside(this.lab.namespace(this.#place), this.#program), this.#env)
     await waitFor(
       'the agent to be ready',
       async () => {
@@ -127,34 +146,34 @@ export class Agent {
   }
 
   get pid(): number | undefined {
-    return this.lab.processes.pid('agent')
+    return this.lab.processes.pid(this.#name)
   }
 
   log(): string {
-    return this.lab.processes.log('agent')
+    return this.lab.processes.log(this.#name)
   }
 
   /** SIGKILL: no farewell. */
   async kill(): Promise<void> {
-    this.lab.processes.signal('agent', 'SIGKILL')
+    this.lab.processes.signal(this.#name, 'SIGKILL')
     await waitFor('the agent to be gone', () => (this.pid === undefined ? true : undefined), { everyMs: 2 })
   }
 
   /** SIGTERM; resolves with the milliseconds until the process was gone. */
   stop(graceMs = 8000): Promise<number> {
-    return this.lab.processes.stop('agent', graceMs)
+    return this.lab.processes.stop(this.#name, graceMs)
   }
 
   /** `sekisho ARGS...` in the node's namespace. */
-  command(args: readonly string[], input?: string): Promise<Outcome> {
-    return run(inside(this.lab.namespace('node'), [join(ROOT, 'bin/sekisho'), ...args]), {
+  command(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    return run(inside(this.lab.namespace(this.#place), [join(ROOT, 'bin/sekisho'), ...args]), {
       env: this.#env,
-      ...(input === undefined ? {} : { input }),
+      ...options,
     })
   }
 
   async #get(path: string): Promise<{ code: number; stdout: string }> {
-    const { stdout } = await this.lab.at('node', [
+    const { stdout } = await this.lab.at(this.#place, [
       'curl',
       '-s',
       '-m',
@@ -176,6 +195,15 @@ export class Agent {
     const { code, stdout } = await this.#get(path)
     if (code !== 200) throw new Error(`${path}: ${code} ${stdout}`)
     return JSON.parse(stdout) as T
+  }
+
+  /** How the seal stands. */
+  seal(): Promise<SealReport> {
+    return this.#json('/v1/wg')
+  }
+
+  async sealPeers(): Promise<readonly SealPeer[]> {
+    return (await this.#json<{ peers: SealPeer[] }>('/v1/wg/peers')).peers
   }
 
   status(): Promise<StatusView> {
@@ -211,7 +239,7 @@ export class Agent {
 
   /** True while pins of the agent stand in the lab's bpffs. */
   get pinned(): boolean {
-    return existsSync(join(this.lab.bpffs, 'sekisho'))
+    return existsSync(join(this.lab.bpffs, this.#pins))
   }
 }
 

@@ -20,7 +20,7 @@ build/lab/resolve-musl: lab/clients/resolve.c lab/clients/wire.h
 	musl-gcc -static $(LAB_CFLAGS) -o $@ $<
 
 # KEEP=1 leaves everything up; DEMO_JSON=FILE writes the table as JSON.
-demo: need-root build lab-programs ## show the gate line by line on this machine (KEEP=1 leaves it up)
+demo: need-root build lab-programs vm-programs ## show the gate line by line on this machine (KEEP=1 leaves it up)
 	node lab/demo.ts
 
 demo-down: need-root ## end a demo that was left up

@@ -3,10 +3,11 @@ import { join, resolve } from 'node:path'
 import { createNamespaces, destroyNamespaces, inside, insidePod, namespaceOf, writeResolvConf } from './namespaces.ts'
 import { startNameservers } from './nameservers.ts'
 import { Processes } from './processes.ts'
+import { cleanSeals } from './second-node.ts'
 import { must, run, runSync, waitFor } from './run.ts'
 import type { Outcome, RunOptions } from './run.ts'
 import { ODD4, ODD6, PODS } from './topology.ts'
-import type { PodKey, Spoke } from './topology.ts'
+import type { Place, PodKey } from './topology.ts'
 
 export const ROOT = resolve(import.meta.dirname, '..')
 const WORK = '/run/sekisho-lab'
@@ -69,7 +70,10 @@ export class Lab {
   /** Removes everything of this prefix, whatever state it is in. */
   static async down(prefix: string): Promise<void> {
     const directory = join(WORK, prefix)
-    if (existsSync(directory)) await new Processes(join(directory, 'processes')).stopAll()
+    if (existsSync(directory)) {
+      await new Processes(join(directory, 'processes')).stopAll()
+      await cleanSeals(prefix, directory)
+    }
     await destroyNamespaces(prefix)
     if (existsSync(directory)) {
       await run(['umount', join(directory, 'bpf')])
@@ -86,7 +90,7 @@ export class Lab {
     return join(this.directory, 'odd.json')
   }
 
-  namespace(key: Spoke['key'] | 'node'): string {
+  namespace(key: Place): string {
     return namespaceOf(this.prefix, key)
   }
 
@@ -96,12 +100,12 @@ export class Lab {
   }
 
   /** Runs one of the lab's own programs in a pod. */
-  program(pod: PodKey, name: string, args: readonly (string | number)[], options?: RunOptions): Promise<Outcome> {
+  program(pod: Place, name: string, args: readonly (string | number)[], options?: RunOptions): Promise<Outcome> {
     return run(inside(this.namespace(pod), [program(name), ...args.map(String)]), options)
   }
 
   /** Runs in a namespace, with the machine's file systems. */
-  at(key: Spoke['key'] | 'node', command: readonly string[], options?: RunOptions): Promise<Outcome> {
+  at(key: Place, command: readonly string[], options?: RunOptions): Promise<Outcome> {
     return run(inside(this.namespace(key), command), options)
   }
 
@@ -114,7 +118,7 @@ export class Lab {
   }
 
   /** A counter of the kernel (`nstat -az`), such as TcpRetransSegs, in one namespace since it was made. */
-  async counter(key: Spoke['key'] | 'node', name: string): Promise<number> {
+  async counter(key: Place, name: string): Promise<number> {
     const { stdout } = await this.at(key, ['nstat', '-asz', name])
     const line = stdout.split('\n').find((l) => l.startsWith(name))
     if (line === undefined) throw new Error(`nstat knows no ${name}`)

@@ -4,6 +4,7 @@ import { inside, namespaceOf } from './namespaces.ts'
 import type { Processes } from './processes.ts'
 import { must, run, waitFor } from './run.ts'
 import { DNS4, DNS6, ODD4 } from './topology.ts'
+import type { Place } from './topology.ts'
 import { BROKEN_ZONE, ODD_ZONE, zones } from './zones.ts'
 
 const NSD_PORT = 5300
@@ -24,7 +25,7 @@ export async function startNameservers(
   for (const [zone, text] of texts) writeFileSync(join(directory, zoneFile(zone)), text)
   const nsd = join(directory, 'nsd.conf')
   const unbound = join(directory, 'unbound.conf')
-  writeFileSync(nsd, nsdConfig(directory, [...texts.keys()]))
+  writeFileSync(nsd, nsdConfig(directory, [`127.0.0.1@${NSD_PORT}`], [...texts.keys()], [BROKEN_ZONE]))
   writeFileSync(unbound, unboundConfig(directory))
   await must(['nsd-checkconf', nsd])
   await must(['unbound-checkconf', unbound])
@@ -42,12 +43,33 @@ export async function startNameservers(
 
 const zoneFile = (zone: string): string => `${zone === '.' ? 'root' : zone}.zone`
 
-function nsdConfig(directory: string, names: readonly string[]): string {
+/** nsd alone, in any place of the lab: answers for its zones, and knows nobody else. */
+export async function startAuthority(
+  prefix: string,
+  place: Place,
+  directory: string,
+  processes: Processes,
+  { zones: texts, listen }: { zones: ReadonlyMap<string, string>; listen: readonly string[] },
+): Promise<void> {
+  mkdirSync(directory, { recursive: true })
+  for (const [zone, text] of texts) writeFileSync(join(directory, zoneFile(zone)), text)
+  const file = join(directory, 'nsd.conf')
+  writeFileSync(file, nsdConfig(directory, listen, [...texts.keys()]))
+  await must(['nsd-checkconf', file])
+  processes.start(place, inside(namespaceOf(prefix, place), ['nsd', '-d', '-c', file]))
+}
+
+/** Zones in `broken` have no file. */
+function nsdConfig(
+  directory: string,
+  listen: readonly string[],
+  names: readonly string[],
+  broken: readonly string[] = [],
+): string {
   const zone = (name: string, file: string): string =>
     `zone:\n  name: "${name}"\n  zonefile: "${join(directory, file)}"\n`
   return `server:
-  ip-address: 127.0.0.1@${NSD_PORT}
-  username: ""
+${listen.map((address) => `  ip-address: ${address}\n`).join('')}  username: ""
   chroot: ""
   pidfile: "${join(directory, 'nsd.pid')}"
   zonesdir: "${directory}"
@@ -59,7 +81,7 @@ function nsdConfig(directory: string, names: readonly string[]): string {
   verbosity: 1
 remote-control:
   control-enable: no
-${names.map((name) => zone(name, zoneFile(name))).join('')}${zone(BROKEN_ZONE, 'no-such.zone')}`
+${names.map((name) => zone(name, zoneFile(name))).join('')}${broken.map((name) => zone(name, 'no-such.zone')).join('')}`
 }
 
 function unboundConfig(directory: string): string {

@@ -10,12 +10,13 @@ import {
   NODE4,
   NODE6,
   SEARCH,
+  FAR_PODS,
   SPOKES,
   spoke,
 } from './topology.ts'
-import type { PodKey, Spoke } from './topology.ts'
+import type { Place, PodKey } from './topology.ts'
 
-export const namespaceOf = (prefix: string, key: Spoke['key'] | 'node'): string => `${prefix}-${key}`
+export const namespaceOf = (prefix: string, key: Place): string => `${prefix}-${key}`
 
 /**
  * Command in a network namespace only: the mount namespace stays, and with it bpffs (`ip netns exec` would put
@@ -51,12 +52,12 @@ export function writeResolvConf(
 }
 
 /** `ip -batch` in a namespace: one process for many commands, stops at the first that fails. */
-async function batch(namespace: string | undefined, lines: readonly string[]): Promise<void> {
+export async function batch(namespace: string | undefined, lines: readonly string[]): Promise<void> {
   const where = namespace === undefined ? [] : ['-n', namespace]
   await must(['ip', ...where, '-batch', '-'], { input: lines.join('\n') + '\n' })
 }
 
-const HOST_SYSCTLS = [
+export const HOST_SYSCTLS = [
   'net.ipv4.ip_forward=1',
   'net.ipv6.conf.all.forwarding=1',
   'net.ipv4.conf.all.rp_filter=0',
@@ -65,7 +66,7 @@ const HOST_SYSCTLS = [
   'net.ipv6.conf.default.accept_dad=0',
 ]
 /** Error messages may come as fast as a test wants them; the web server takes ten thousand connections in a row. */
-const SPOKE_SYSCTLS = [
+export const SPOKE_SYSCTLS = [
   'net.ipv4.conf.all.rp_filter=0',
   'net.ipv4.conf.default.rp_filter=0',
   'net.ipv6.conf.default.accept_dad=0',
@@ -132,7 +133,8 @@ async function createInternet(prefix: string): Promise<void> {
 
 /** Removes the namespaces of a prefix and their /etc/netns entries; processes in them are ended first. */
 export async function destroyNamespaces(prefix: string): Promise<void> {
-  const names = [namespaceOf(prefix, 'node'), ...SPOKES.map((s) => namespaceOf(prefix, s.key))]
+  const places: Place[] = ['node', 'node2', 'wire', ...SPOKES.map(({ key }) => key), ...FAR_PODS.map(({ key }) => key)]
+  const names = places.map((key) => namespaceOf(prefix, key))
   for (const name of names.filter((n) => existsSync(`/run/netns/${n}`))) {
     const { stdout } = await run(['ip', 'netns', 'pids', name])
     for (const pid of stdout.split('\n').map(Number)) {

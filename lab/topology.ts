@@ -10,6 +10,14 @@
  *               |  \──── odd ─── odd    a server that answers what no honest server answers
  *              net ───────────── net    web servers on 198.18.0.0/15 and 2001:db8:100::/40
  * ```
+ *
+ * With a second node (`second-node.ts`):
+ *
+ * ```
+ *  client-a, -b, plain    node ── under0 ── wire ── under0 ── node2    far-shop  far-other  far-dns
+ *  10.88.1.0/24                192.168.88.1   192.168.88.2             10.89.1.0/24
+ *  fd88:1::/64                 fd88:ff::1     fd88:ff::2               fd89:1::/64
+ * ```
  */
 export const NODE4 = '10.88.0.1'
 export const NODE6 = 'fd88::1'
@@ -53,6 +61,54 @@ export function spoke(key: Spoke['key']): Spoke {
   if (found === undefined) throw new Error(`no spoke ${key}`)
   return found
 }
+
+/** A node of the lab that has a second one: what is behind it, and where it stands on the underlay. */
+export interface LabNode {
+  readonly key: 'node' | 'node2'
+  /** As it publishes itself. */
+  readonly name: string
+  readonly underlay: readonly [string, string]
+  /** CIDRs of its pods. */
+  readonly prefixes: readonly [string, string]
+}
+
+export const LAB_NODES: readonly [LabNode, LabNode] = [
+  {
+    key: 'node',
+    name: 'lab',
+    underlay: ['192.168.88.1', 'fd88:ff::1'],
+    prefixes: ['10.88.1.0/24', 'fd88:1::/64'],
+  },
+  {
+    key: 'node2',
+    name: 'far',
+    underlay: ['192.168.88.2', 'fd88:ff::2'],
+    prefixes: ['10.89.1.0/24', 'fd89:1::/64'],
+  },
+]
+
+/** A pod of the second node. */
+export interface FarPod {
+  readonly key: 'far-shop' | 'far-other' | 'far-dns'
+  readonly link: string
+  readonly address4: string
+  readonly address6: string
+}
+
+export const FAR_PODS: readonly FarPod[] = [
+  { key: 'far-shop', link: 'lxcfs', address4: '10.89.1.10', address6: 'fd89:1::10' },
+  { key: 'far-other', link: 'lxcfo', address4: '10.89.1.11', address6: 'fd89:1::11' },
+  { key: 'far-dns', link: 'lxcfd', address4: '10.89.1.53', address6: 'fd89:1::53' },
+]
+
+export function farPod(key: FarPod['key']): FarPod {
+  const found = FAR_PODS.find((pod) => pod.key === key)
+  if (found === undefined) throw new Error(`no pod ${key}`)
+  return found
+}
+
+/** Every namespace of a lab by the end of its name. */
+export type Place = Spoke['key'] | LabNode['key'] | FarPod['key'] | 'wire'
 
 /** Kubernetes' search list with a cloud's suffix at its end: what every pod there lives with. */
 export const SEARCH = [
