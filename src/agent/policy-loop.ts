@@ -8,7 +8,7 @@ import type { Log } from '../core/log.ts'
 import type { EndpointIds } from '../datapath/endpoint-ids.ts'
 import { endpointKey, type EndpointSpec, parseEndpoints } from '../datapath/endpoints.ts'
 import type { Datapath, DatapathEndpoint } from '../datapath/ports.ts'
-import { type FileSet, readFileSet } from '../files/tree.ts'
+import { type FileSet, readRestedFileSet } from '../files/tree.ts'
 import { watchPaths } from '../files/watch.ts'
 import type { CompileReply, CompileRequest, SourceFile } from '../policy/compiler-protocol.ts'
 import type { PolicyMetrics } from '../policy/metrics.ts'
@@ -21,6 +21,9 @@ import { addressesKey } from './addresses.ts'
 const LAST_GOOD = 'policy.json'
 /** Without a change for so long, the thread gives back what the last one left behind, ms. */
 const REST_MS = 5000
+/** First pause before a change that failed is tried again, ms; doubles to the last. */
+const RETRY_FIRST_MS = 100
+const RETRY_LAST_MS = 30_000
 
 /** What is wrong with a policy or endpoints file, as operators see it. */
 export interface FileProblem {
@@ -82,7 +85,15 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   let told = ''
   let inForceNow = ''
   let rest: NodeJS.Timeout | undefined
-  let waiting: { readonly request: CompileRequest; readonly resolve: (reply: CompileReply) => void } | undefined
+  let retry: NodeJS.Timeout | undefined
+  let retryMs = RETRY_FIRST_MS
+  let waiting:
+    | {
+        readonly sequence: number
+        readonly resolve: (reply: CompileReply) => void
+        readonly reject: (error: Error) => void
+      }
+    | undefined
 
   const thread = superviseThread({
     name: 'compiler',
@@ -92,13 +103,15 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     data: () => ({ workerData: null }),
     onMessage(message) {
       const reply = message as CompileReply
-      if (waiting?.request.sequence !== reply.sequence) return
+      if (waiting?.sequence !== reply.sequence) return
       const { resolve } = waiting
       waiting = undefined
       resolve(reply)
     },
-    onStart() {
-      if (waiting !== undefined) thread.post(waiting.request)
+    // Not posted again: what killed the thread may be what it was given, and the files may be others by now.
+    onDeath() {
+      waiting?.reject(new Error('the compiler thread died over it'))
+      waiting = undefined
     },
     askToStop: () => undefined,
     wake: () => undefined,
@@ -106,8 +119,9 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   })
 
   function compile(request: CompileRequest): Promise<CompileReply> {
-    return new Promise((resolve) => {
-      waiting = { request, resolve }
+    return new Promise((resolve, reject) => {
+      if (!thread.alive) throw new Error('the compiler thread is being started again')
+      waiting = { sequence: request.sequence, resolve, reject }
       thread.post(request)
     })
   }
@@ -115,7 +129,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   /** The endpoints of the file; a broken file leaves the last ones. */
   async function readEndpoints(): Promise<FileProblem[]> {
     const path = config.datapath.endpoints
-    const { files, problems } = await readFileSet([path])
+    const { files, problems } = await readRestedFileSet([path])
     const text = files[0]?.text
     if (text === undefined) {
       return [{ file: path, line: 1, column: 1, severity: 'error', message: problems[0]?.message ?? 'it is a folder' }]
@@ -141,11 +155,33 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     ]
   }
 
+  type Endpoint = EndpointSpec & { readonly id: number }
+
+  function withIds(): Endpoint[] {
+    const ids = deps.endpointIds.assign(specs.map(endpointKey))
+    return specs.map((spec) => ({ ...spec, id: ids.get(endpointKey(spec)) ?? 0 }))
+  }
+
+  /** While nothing of ours is in force: what is new is closed until there is a policy, what was pinned stays as it is. */
+  async function closeUnjudged(endpoints: readonly Endpoint[]): Promise<void> {
+    if (state.generation === 0) await applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, enforced: true })))
+  }
+
+  /** A pass could not be finished. It is tried again, for its cause may not be in a file. */
+  async function failed(error: unknown): Promise<void> {
+    log.error({ err: error, retryMs }, 'a policy change failed; the policy in force stays')
+    const message = `could not be put into force: ${error instanceof Error ? error.message : String(error)}`
+    state = { ...state, problems: [{ file: 'policy', line: 1, column: 1, severity: 'error', message }] }
+    deps.metrics.refused()
+    retry = setTimeout(trigger, retryMs)
+    retryMs = Math.min(2 * retryMs, RETRY_LAST_MS)
+    if (state.generation === 0) await closeUnjudged(withIds())
+  }
+
   async function pass(): Promise<void> {
     const endpointProblems = await readEndpoints()
-    const set = await readFileSet(config.policy.paths)
-    const ids = deps.endpointIds.assign(specs.map(endpointKey))
-    const endpoints = specs.map((spec) => ({ ...spec, id: ids.get(endpointKey(spec)) ?? 0 }))
+    const set = await readRestedFileSet(config.policy.paths)
+    const endpoints = withIds()
     const next = generation + 1
     const reply = await compile({
       sequence: ++sequence,
@@ -167,8 +203,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     if (problems.some(({ severity }) => severity === 'error')) deps.metrics.refused()
     if (reply.buffer === undefined) {
       state = { ...state, problems }
-      // Nothing of ours is in force yet: what is new is closed until there is a policy, what was pinned stays as it is.
-      if (state.generation === 0) await applyEndpoints(endpoints.map((endpoint) => ({ ...endpoint, enforced: true })))
+      await closeUnjudged(endpoints)
       return
     }
     const now = inForceKey(reply, endpoints, deps.nodeAddresses())
@@ -250,10 +285,13 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     void (async () => {
       while (again && !stopped) {
         again = false
+        clearTimeout(retry)
         try {
           await pass()
+          retryMs = RETRY_FIRST_MS
         } catch (error) {
-          log.error({ err: error }, 'a policy change failed; the policy in force stays')
+          if (!stopped)
+            await failed(error).catch((second: unknown) => log.error({ err: second }, 'endpoints stay as they are'))
         }
       }
       running = false
@@ -279,6 +317,7 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     async stop() {
       stopped = true
       clearTimeout(rest)
+      clearTimeout(retry)
       await watcher.stop()
       await thread.stop()
     },

@@ -17,6 +17,8 @@ export interface FileSet {
   readonly files: readonly FileText[]
   /** Paths that could not be read: the caller keeps what it had rather than act on half of a set. */
   readonly problems: readonly FileProblem[]
+  /** How long ago the file changed last that did, ms, after all were read; a time in the future does not count. */
+  readonly restedMs: number
 }
 
 /** A policy larger than this is a mistake, and would only be found by running out of memory. */
@@ -45,15 +47,33 @@ export async function readFileSet(paths: readonly string[]): Promise<FileSet> {
     }
   }
   const files: FileText[] = []
+  let restedMs = Infinity
   for (const path of [...wanted].sort()) {
     try {
       const info = await stat(path)
       if (info.isDirectory()) continue
       if (info.size > MAX_FILE_BYTES) problems.push({ path, message: `larger than ${MAX_FILE_BYTES} octets` })
-      else files.push({ path, text: await readFile(path, 'utf8') })
+      else {
+        files.push({ path, text: await readFile(path, 'utf8') })
+        const age = Date.now() - (await stat(path)).mtimeMs
+        if (age >= 0) restedMs = Math.min(restedMs, age)
+      }
     } catch (error) {
       problems.push({ path, message: reason(error) })
     }
   }
-  return { files, problems }
+  return { files, problems, restedMs }
+}
+
+/** Editors and `cp` write in place: what changed within this time may be half of itself, ms. */
+const REST_MS = 40
+const REST_TRIES = 20
+
+/** As `readFileSet`, when what is there has rested a moment; a file that is written all the time is taken as it is. */
+export async function readRestedFileSet(paths: readonly string[]): Promise<FileSet> {
+  for (let left = REST_TRIES; ; left--) {
+    const set = await readFileSet(paths)
+    if (set.restedMs >= REST_MS || left === 0) return set
+    await new Promise((resolve) => setTimeout(resolve, REST_MS))
+  }
 }
