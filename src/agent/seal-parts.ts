@@ -4,7 +4,7 @@ import { parseFlow, type Flow } from '../config/flow.ts'
 import type { Config } from '../config/schema.ts'
 import { systemClock } from '../core/clock.ts'
 import { SekishoError } from '../core/errors.ts'
-import { formatIp, parseIp, type Ip } from '../core/ip.ts'
+import { formatIp, parseCidr, parseIp, type Ip } from '../core/ip.ts'
 import type { Log } from '../core/log.ts'
 import type { Native } from '../native/binding.ts'
 import type { NetlinkConnection } from '../netlink/netlink.ts'
@@ -143,6 +143,7 @@ export async function openManager(deps: SealPartsDeps): Promise<SealWork> {
     ports: [wireguard.port, wireguard.port + 1],
     fwmark: wireguard.fwmark,
     keepalive: wireguard.keepalive / 1000,
+    accept: wireguard.accept.map((text) => parseCidr(text)),
     encryptNodes: wireguard.encryptNodes,
     target: wireguard.target,
     machine: {

@@ -83,6 +83,11 @@ export const wireguardSchema = section('The seal: encryption between nodes.', {
       default: [],
     },
   ),
+  accept: list(
+    'What other nodes may claim lies in these: the pod CIDRs of all nodes and, with `encryptNodes`, their networks. A record with another prefix is refused. Empty: anything, so a node that was taken over can draw traffic for other addresses (name servers, the API server) to itself.',
+    'prefix',
+    { default: [] },
+  ),
   endpoints: list(
     'Addresses at which peers reach this node. Empty: `node.addresses`, and without them those of the device of the default route.',
     'address',

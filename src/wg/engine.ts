@@ -6,6 +6,7 @@ import { endsWithin, sleep } from './engine/clock.ts'
 import { DirectoryFeed } from './engine/directory-feed.ts'
 import { Excuses } from './engine/excuses.ts'
 import { Executor } from './engine/executor.ts'
+import { sessionProven } from './engine/facts.ts'
 import { Faults } from './engine/faults.ts'
 import { KeyLog } from './engine/key-log.ts'
 import { Legacy } from './engine/legacy.ts'
@@ -138,7 +139,9 @@ class SealEngine implements Engine {
         get prefixes() {
           return self().prefixes
         },
+        ...(options.accept === undefined ? {} : { accept: options.accept }),
         keys: () => this.#state?.slots.map(({ publicKey }) => publicKey) ?? [],
+        proven: (record, prefixes) => sessionProven(this.#poller.dumps, record, prefixes),
       },
       clock,
       faults,
@@ -156,7 +159,9 @@ class SealEngine implements Engine {
         this.#feedOfDirectory.expect(revision)
       },
     })
-    this.#peers = new Peers(options, this.#self, state)
+    this.#peers = new Peers(options, this.#self, state, (record, prefixes) =>
+      sessionProven(this.#poller.dumps, record, prefixes),
+    )
     this.#routes = new RouteKeeper(routing, guard)
     const { retryMs } = tuning
     const common = { driver, devices: options.devices, state, clock, faults, retryMs }

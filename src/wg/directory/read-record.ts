@@ -97,5 +97,9 @@ export function isHost(ip: Ip | undefined): ip is Ip {
   return !low && first !== 0xff && !(first === 0xfe && (second & 0xc0) === 0x80)
 }
 
+/** What a node claims lies within what it may; an empty list is no limit. */
+export const accepts = (accept: readonly Cidr[] | undefined, claimed: Cidr): boolean =>
+  accept === undefined || accept.length === 0 || accept.some((wide) => cidrCovers(wide, claimed))
+
 /** True when one covers the other: two nodes cannot both have such prefixes. */
 export const overlap = (a: Cidr, b: Cidr): boolean => cidrCovers(a, b) || cidrCovers(b, a)

@@ -1,7 +1,7 @@
 import { tryParseCidr, type Cidr } from '../../core/ip.ts'
 import type { DirectoryEvent } from './directory.ts'
 import { pointOf } from './public-key.ts'
-import { overlap, readRecord, type Refusal, type Refused } from './read-record.ts'
+import { accepts, overlap, readRecord, type Refusal, type Refused } from './read-record.ts'
 import type { NodeRecord } from './record.ts'
 
 export interface SelfFacts {
@@ -9,8 +9,15 @@ export interface SelfFacts {
   readonly name: string
   readonly uid: string
   readonly prefixes: readonly Cidr[]
+  /** What others may claim lies in one of these; empty: anything. */
+  readonly accept?: readonly Cidr[]
   /** Public keys of our own devices. */
   readonly keys: () => readonly string[]
+  /**
+   * Our devices have had a session with this node, under a key of this record and with one of these prefixes of it (without
+   * prefixes: any of its own). Evidence that no record can forge.
+   */
+  readonly proven?: (record: NodeRecord, prefixes: readonly string[]) => boolean
 }
 
 export type ViewChange =
@@ -23,8 +30,9 @@ export type ViewChange =
 
 /**
  * The directory as one node believes it. A record that is refused changes nothing: what its node said before stays, because a
- * refusal is no evidence that the node is gone. Two nodes that claim one key or overlapping prefixes: the one that published
- * first (`created`, then UID) has it on every node, whatever order the records came in.
+ * refusal is no evidence that the node is gone. Two nodes that claim one key or overlapping prefixes: the one that we have had
+ * a session with, under that key and prefix, keeps it, because `created` is what its writer says it is. Where that decides
+ * nothing, the one that published first (`created`, then UID) has it on every node, whatever order the records came in.
  */
 export class DirectoryView {
   readonly #self: SelfFacts
@@ -153,10 +161,17 @@ export class DirectoryView {
       if (this.#self.prefixes.some((mine) => overlap(mine, prefix))) {
         return { refused: { reason: 'own-prefix', detail: text }, displaced, reason }
       }
+      if (!accepts(this.#self.accept, prefix)) {
+        return {
+          refused: { reason: 'bad-prefix', detail: `${text} is outside of wireguard.accept` },
+          displaced,
+          reason,
+        }
+      }
       for (const owner of this.#holders(prefix)) {
         if (owner === record.node) continue
         reason = 'prefix-taken'
-        if (!this.#wins(record, owner)) {
+        if (!this.#wins(record, owner, prefix)) {
           return { refused: { reason, detail: `${owner} has ${text}` }, displaced, reason }
         }
         displaced.add(owner)
@@ -165,9 +180,12 @@ export class DirectoryView {
     return { displaced, reason }
   }
 
-  #wins(record: NodeRecord, owner: string): boolean {
+  #wins(record: NodeRecord, owner: string, disputed?: Cidr): boolean {
     const other = this.#records.get(owner)
     if (other === undefined) return true
+    const proven = (one: NodeRecord): boolean => this.#self.proven?.(one, claimsOn(one, disputed)) === true
+    const [before, after] = [proven(other), proven(record)]
+    if (before !== after) return after
     if (record.created !== other.created) return record.created < other.created
     return record.nodeUID !== other.nodeUID ? record.nodeUID < other.nodeUID : record.node < other.node
   }
@@ -234,6 +252,13 @@ export class DirectoryView {
     return changes
   }
 }
+
+/** Prefixes of the record that overlap with what is disputed; all of them where no prefix is. */
+const claimsOn = ({ prefixes }: NodeRecord, disputed: Cidr | undefined): readonly string[] =>
+  prefixes.filter((text) => {
+    const cidr = tryParseCidr(text)
+    return disputed === undefined || (cidr !== undefined && overlap(cidr, disputed))
+  })
 
 const keyOf = (cidr: Cidr): string => `${cidr.bits}/${Buffer.from(cidr.ip.bytes).toString('hex')}`
 const addressOf = (cidr: Cidr): string =>

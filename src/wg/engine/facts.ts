@@ -1,4 +1,5 @@
 import { formatCidr } from '../../core/ip.ts'
+import type { NodeRecord } from '../directory/record.ts'
 import type { KernelFacts, KernelTunnel } from '../machine-types.ts'
 import type { WgDevice, WgPeer } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
@@ -11,6 +12,25 @@ export interface Leftovers {
   /** Slot that a prefix was routed through. */
   readonly routed: ReadonlyMap<string, Slot>
   readonly guarded: ReadonlySet<string>
+}
+
+interface Index {
+  readonly byKey: ReadonlyMap<string, WgPeer>
+  /** A device gives each to one peer. */
+  readonly byPrefix: ReadonlyMap<string, WgPeer>
+}
+
+/** At a start each of thousands of peers is looked for in the same two dumps. */
+const indexes = new WeakMap<WgDevice, Index>()
+
+function indexOf(dump: WgDevice): Index {
+  let index = indexes.get(dump)
+  if (index === undefined) {
+    const prefixes = dump.peers.flatMap((peer) => peer.allowedIps.map((cidr) => [formatCidr(cidr), peer] as const))
+    index = { byKey: new Map(dump.peers.map((peer) => [peer.publicKey, peer])), byPrefix: new Map(prefixes) }
+    indexes.set(dump, index)
+  }
+  return index
 }
 
 /**
@@ -26,11 +46,12 @@ export function kernelFacts(
 ): KernelFacts | undefined {
   const prefixes = peer.prefixes.map(formatCidr)
   const tunnel = (slot: Slot): KernelTunnel | undefined => {
-    const peers = dumps[slot]?.peers ?? []
-    const key = peer.record.slots[slot]?.publicKey
-    const own = (one: WgPeer): boolean =>
-      !claimed(one.publicKey) && one.allowedIps.some((cidr) => prefixes.includes(formatCidr(cidr)))
-    const found = peers.find(({ publicKey }) => publicKey === key) ?? peers.find(own)
+    const dump = dumps[slot]
+    if (dump === undefined) return undefined
+    const { byKey, byPrefix } = indexOf(dump)
+    const known = byKey.get(peer.record.slots[slot]?.publicKey ?? '')
+    const others = prefixes.flatMap((text) => byPrefix.get(text) ?? [])
+    const found = known ?? others.find(({ publicKey }) => !claimed(publicKey))
     return found === undefined ? undefined : { key: found.publicKey, stamp: stampOf(found) }
   }
   const tunnels = [tunnel(0), tunnel(1)] as const
@@ -44,3 +65,16 @@ export function kernelFacts(
     wallMs,
   }
 }
+
+/** A device has had a session under a key of the record, and one of the prefixes is that peer's there. */
+export const sessionProven = (
+  dumps: readonly [WgDevice | undefined, WgDevice | undefined],
+  record: NodeRecord,
+  prefixes: readonly string[],
+): boolean =>
+  SLOTS.some((slot) => {
+    const key = record.slots[slot]?.publicKey
+    const peer = dumps[slot]?.peers.find(({ publicKey }) => publicKey === key)
+    if (peer === undefined || peer.lastHandshakeNs === 0n) return false
+    return peer.allowedIps.some((cidr) => prefixes.includes(formatCidr(cidr)))
+  })

@@ -19,15 +19,20 @@ export class Peers {
   readonly #byUid = new Map<string, PeerAddresses>()
   readonly #encryptNodes: boolean
   readonly #keepalive: number
+  readonly #accept: readonly Cidr[]
+  readonly #proven: (record: NodeRecord, prefixes: readonly string[]) => boolean
   readonly #state: () => WgState
   #self: SelfAddresses
   #owners: ReadonlyMap<string, string> | undefined
 
   constructor(
-    options: { readonly encryptNodes: boolean; readonly keepalive: number },
+    options: { readonly encryptNodes: boolean; readonly keepalive: number; readonly accept?: readonly Cidr[] },
     self: SelfAddresses,
     state: () => WgState,
+    proven: (record: NodeRecord, prefixes: readonly string[]) => boolean = () => false,
   ) {
+    this.#accept = options.accept ?? []
+    this.#proven = proven
     this.#encryptNodes = options.encryptNodes
     this.#keepalive = options.keepalive
     this.#self = self
@@ -85,6 +90,8 @@ export class Peers {
     this.#owners ??= nodeAddressOwners(this.#byUid.values(), {
       addresses: [...this.#self.endpoints, ...this.#self.nodeIPs],
       prefixes: this.#self.prefixes,
+      accept: this.#accept,
+      proven: this.#proven,
     })
     return peer.nodeIPs.filter((cidr) => this.#owners?.get(formatCidr(cidr)) === peer.record.nodeUID)
   }

@@ -71,6 +71,8 @@ export interface EngineOptions extends SelfAddresses {
   readonly fwmark: number
   /** Seconds. */
   readonly keepalive: number
+  /** What others may claim lies in one of these; empty: anything. */
+  readonly accept?: readonly Cidr[]
   /** Traffic of the nodes themselves goes through the tunnels too. */
   readonly encryptNodes: boolean
   readonly target: Target

@@ -1,5 +1,6 @@
 import { formatCidr, formatIp, maskIp, maxBits, tryParseCidr, tryParseIp, type Cidr, type Ip } from '../../core/ip.ts'
 import { sendsThroughTunnel } from '../activation.ts'
+import { accepts } from '../directory/read-record.ts'
 import type { NodeRecord } from '../directory/record.ts'
 import type { Pair } from '../pair.ts'
 import type { WgEndpoint } from '../ports.ts'
@@ -92,13 +93,18 @@ function firstHost({ ip, bits }: Cidr): Ip {
 }
 
 /**
- * Which peer has which node address: the node that published first, as a device gives an address to one peer only, and two
- * claims would push each other out at every look. Addresses of our own, and such as lie in the prefix of another, are nobody's:
+ * Which peer has which node address: the one that has it in a device with a session, else the node that published first, as a
+ * device gives an address to one peer only, and two claims would push each other out at every look. Addresses of our own, and such as lie in the prefix of another, are nobody's:
  * they would draw traffic of others to the claimant.
  */
 export function nodeAddressOwners(
   peers: Iterable<PeerAddresses>,
-  own: { readonly addresses: readonly Ip[]; readonly prefixes: readonly Cidr[] },
+  own: {
+    readonly addresses: readonly Ip[]
+    readonly prefixes: readonly Cidr[]
+    readonly accept?: readonly Cidr[]
+    readonly proven?: (record: NodeRecord, prefixes: readonly string[]) => boolean
+  },
 ): ReadonlyMap<string, string> {
   const all = [...peers]
   const holders = new Map<string, string>(own.prefixes.map((cidr) => [formatCidr(cidr), '']))
@@ -115,14 +121,19 @@ export function nodeAddressOwners(
   const owners = new Map<string, NodeRecord>()
   for (const { record, nodeIPs } of all) {
     for (const cidr of nodeIPs) {
-      if (foreign(record.nodeUID, cidr)) continue
-      const held = owners.get(formatCidr(cidr))
-      const first =
-        held === undefined ||
-        record.created < held.created ||
-        (record.created === held.created && record.nodeUID < held.nodeUID)
-      if (first) owners.set(formatCidr(cidr), record)
+      if (foreign(record.nodeUID, cidr) || !accepts(own.accept, cidr)) continue
+      const text = formatCidr(cidr)
+      const held = owners.get(text)
+      if (held === undefined || comesBefore(record, held, (one) => own.proven?.(one, [text]) === true)) {
+        owners.set(text, record)
+      }
     }
   }
   return new Map([...owners].map(([text, record]) => [text, record.nodeUID]))
+}
+
+function comesBefore(one: NodeRecord, other: NodeRecord, proven: (record: NodeRecord) => boolean): boolean {
+  const [mine, its] = [proven(one), proven(other)]
+  if (mine !== its) return mine
+  return one.created !== other.created ? one.created < other.created : one.nodeUID < other.nodeUID
 }

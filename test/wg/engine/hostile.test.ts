@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { formatCidr, parseCidr } from '../../../src/core/ip.ts'
+import type { NodeRecord } from '../../../src/wg/directory/record.ts'
 import { EngineWorld } from '../../support/wg/engine-world.ts'
 
 const strict = { target: 'strict' } as const
@@ -55,5 +57,87 @@ describe('clear text in strict mode', () => {
     expect(guardedAt).toBe(2)
     await world.clock.advance(30_000)
     expect(world.kernel(0).guarded.size).toBe(2)
+  })
+})
+
+describe('a node that lies', () => {
+  /** Its agent is another's by now, and does not put its record right. */
+  const lie = async (world: EngineWorld, from: number, change: Partial<NodeRecord>): Promise<void> => {
+    if (world.agents[from] !== undefined) await world.stop(from)
+    const own = world.directory.records.get(`node-${from}`)
+    if (own === undefined) throw new Error('it has not published')
+    world.directory.put(`node-${from}`, { ...own, created: 0, revision: own.revision + 1, ...change })
+  }
+  const names = (world: EngineWorld): string[] =>
+    world
+      .agent(0)
+      .engine.peers()
+      .map(({ name }) => name)
+      .sort()
+
+  it('draws nothing to itself that nodes may not claim', async () => {
+    const world = new EngineWorld(2)
+    await world.up({ accept: [parseCidr('10.0.0.0/8'), parseCidr('192.0.2.0/28')], encryptNodes: true })
+    const own = world.directory.records.get('node-1')
+    expect(own).toBeDefined()
+    await lie(world, 1, { prefixes: [world.kernel(1).prefix, '198.51.100.53/32'] })
+    await world.clock.advance(5_000)
+    expect(world.agent(0).engine.report().directory.refused).toMatchObject([{ name: 'node-1', reason: 'bad-prefix' }])
+    await lie(world, 1, { nodeIPs: [...(own?.nodeIPs ?? []), '198.51.100.6'], revision: (own?.revision ?? 0) + 2 })
+    await world.clock.advance(5_000)
+    expect([...world.kernel(0).routes.keys()].sort()).toEqual([world.kernel(1).prefix, '192.0.2.2/32'].sort())
+  })
+
+  it('does not get the address of another node', async () => {
+    const world = new EngineWorld(3)
+    await world.up({ encryptNodes: true })
+    await lie(world, 2, { nodeIPs: ['192.0.2.2'] })
+    await world.clock.advance(10_000)
+    for (const slot of [0, 1] as const) {
+      const peers = world.kernel(0).device(slot)?.peers
+      expect(peers?.get(world.key(1, slot) ?? '')?.allowedIps.has('192.0.2.2/32')).toBe(true)
+    }
+  })
+
+  it('does not displace a node by its UID', async () => {
+    const world = await sealed(3)
+    await lie(world, 2, { nodeUID: 'uid-1' })
+    await world.clock.advance(10_000)
+    expect(names(world)).toEqual(['node-1', 'node-2'])
+  })
+
+  it.each([
+    ['the prefix of another', (world: EngineWorld) => ({ prefixes: [world.kernel(1).prefix] })],
+    ['a prefix around those of all', () => ({ prefixes: ['10.0.0.0/12'] })],
+    [
+      'a prefix within that of another, beside its own',
+      (world: EngineWorld) => ({ prefixes: [world.kernel(2).prefix, world.kernel(1).prefix.replace('/24', '/25')] }),
+    ],
+    ['the keys of another', (world: EngineWorld) => ({ slots: world.directory.records.get('node-1')?.slots ?? [] })],
+  ])('does not get %s by saying that it was first', async (_, change) => {
+    const world = await sealed(3)
+    const { routing, driver } = world.agent(0)
+    const [told, calls] = [routing.told.length, driver.calls.length]
+    await lie(world, 2, change(world))
+    await world.clock.advance(10_000)
+    expect(names(world)).toEqual(['node-1', 'node-2'])
+    for (const { uid, prefixes } of routing.told.slice(told)) {
+      expect([uid, ...prefixes.map(formatCidr)]).toEqual(['uid-2', world.kernel(2).prefix])
+    }
+    const added = driver.calls
+      .slice(calls)
+      .flatMap(({ batch }) => batch?.set?.flatMap((set) => set.addAllowedIps ?? []))
+    expect(added.filter((cidr) => cidr !== undefined && formatCidr(cidr) !== world.kernel(2).prefix)).toEqual([])
+    // Nor from an agent that starts again: what its kernel knows counts.
+    await world.stop(0)
+    await world.start(0, strict)
+    await world.clock.advance(10_000)
+    expect(world.agent(0).engine.peer('node-1')).toMatchObject({ mode: 'strict', prefixes: [world.kernel(1).prefix] })
+    for (const slot of [0, 1] as const) {
+      const key = world.key(1, slot) ?? ''
+      expect([...(world.kernel(0).device(slot)?.peers.get(key)?.allowedIps.keys() ?? [])]).toEqual([
+        world.kernel(1).prefix,
+      ])
+    }
   })
 })
