@@ -68,11 +68,16 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     stops.add(() => seal?.stop())
 
     const watch = setInterval(() => {
-      const now = nodeAddresses()
-      if (addressesKey(now) === addressesKey(addresses)) return
-      addresses = now
-      gate?.nodeAddresses(now)
-      seal?.addressesChanged()
+      try {
+        // Whatever the list says: which of them others can use depends on the default route, and on DAD.
+        seal?.addressesChanged()
+        const now = nodeAddresses()
+        if (addressesKey(now) === addressesKey(addresses)) return
+        addresses = now
+        gate?.nodeAddresses(now)
+      } catch (error) {
+        log.warn({ err: error }, 'addresses of the node could not be read; they are read again')
+      }
     }, NODE_ADDRESSES_MS)
     stops.add(() => clearInterval(watch))
 

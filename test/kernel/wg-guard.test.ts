@@ -279,6 +279,18 @@ it('goes on without the agent, is adopted with what it protects, and follows a d
   expect(readdirSync(join(bpffs, 'test', 'guard_links'))).toHaveLength(2)
 })
 
+it('stays on a device that nobody names for a moment, and leaves it for another that is named', async () => {
+  await a.call('devices', [])
+  expect(await a.call('check')).toBe(0)
+  expect(await counting(() => arrive(b, a, POD_B[4], POD_A[4]))).toEqual({ ingress4: 10 })
+  await a.call('devices', ['lo'])
+  await a.call('check').catch(() => undefined)
+  expect(await arrive(b, a, POD_B[4], POD_A[4])).toBe(10)
+  await a.call('devices', ['und0'])
+  expect(await a.call('check')).toBe(1)
+  expect(await counting(() => arrive(b, a, POD_B[4], POD_A[4]))).toEqual({ ingress4: 10 })
+})
+
 it('is put on by a filter where the kernel has no tcx, found and mended there', async () => {
   await a.call('stop')
   await a.call('cleanup', options)

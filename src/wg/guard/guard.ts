@@ -29,7 +29,7 @@ export interface GuardOptions extends GuardSettings {
   readonly bpffs: string
   /** Folder in it; the pins are `guard_*` there. */
   readonly directory: string
-  /** Names of the devices of the underlay now. One that is missing is waited for; one that is no longer named is let go. */
+  /** Names of the devices of the underlay now. One that is missing is waited for; one that is no longer named is let go, while others are. */
   readonly devices: () => readonly string[]
 }
 
@@ -189,7 +189,8 @@ export function createGuard(options: GuardOptions, deps: GuardDeps): Guard {
     const standing = new Set<number>()
     const problems: unknown[] = []
     let mended = 0
-    for (const name of options.devices()) {
+    const named = options.devices()
+    for (const name of named) {
       const link = await links.find(name)
       if (link === undefined) continue
       standing.add(link.index)
@@ -201,6 +202,8 @@ export function createGuard(options: GuardOptions, deps: GuardDeps): Guard {
     }
     for (const ifindex of hooks.list()) {
       if (standing.has(ifindex)) continue
+      // A node that has lost its addresses for a moment names no device: what comes in meanwhile is judged as before.
+      if (named.length === 0 && (await links.byIndex(ifindex)) !== undefined) continue
       hooks.detach(ifindex)
       attached.delete(ifindex)
     }
