@@ -4,7 +4,7 @@ import type { Report } from '../test/vm/mesh/traffic.ts'
 import type { Agent } from './agent.ts'
 import type { Lab } from './lab.ts'
 import { Hopeless, sleep, waitFor } from './run.ts'
-import { SEALED, WIRE_PORTS } from './second-node.ts'
+import { devicePrefix, SEALED, WIRE_PORTS } from './second-node.ts'
 import { farPod, spoke } from './topology.ts'
 
 /** Packets a second of each UDP flow, each way. */
@@ -63,6 +63,14 @@ export class Seal {
   /** Public keys of an agent's slots. */
   async keys(agent: Agent): Promise<readonly (string | undefined)[]> {
     return (await agent.seal()).slots.map(({ publicKey }) => publicKey)
+  }
+
+  /** Public keys of the first node's devices by wg(8): needs no agent. */
+  async deviceKeys(): Promise<readonly string[]> {
+    const { stdout } = await this.lab.at('node', ['wg', 'show', 'all', 'public-key'])
+    const ours = devicePrefix(this.lab.prefix, 'node')
+    const rows = stdout.split('\n').filter((line) => line.startsWith(ours))
+    return rows.sort().map((line) => line.split('\t')[1] ?? '')
   }
 
   /**

@@ -1,53 +1,15 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Agent } from '../agent.ts'
 import { connects, curl, dig } from '../ask.ts'
-import { Lab, ROOT } from '../lab.ts'
+import { ROOT } from '../lab.ts'
 import { sleep, waitFor } from '../run.ts'
-import { DNS6 } from '../topology.ts'
-import type { PodKey } from '../topology.ts'
-
-/** What the steps share. */
-export interface Stage {
-  readonly lab: Lab
-  readonly agent: Agent
-}
-
-/** A line of the demo: returns what was seen, throws when it did not hold. `ms` replaces the wall time where another span is the point. */
-export interface Step {
-  readonly step: string
-  run(stage: Stage): Promise<string | { detail: string; ms: number }>
-}
-
-export const policyFile = (name: string): string => readFileSync(join(ROOT, 'lab/policies', name), 'utf8')
+import { DNS4, DNS6 } from '../topology.ts'
+import { sealSteps } from './seal.ts'
+import { check, dropsOf, firstPacket, mustNotConnect, policyFile } from './steps.ts'
+import type { Step } from './steps.ts'
 
 const FORBIDDEN4 = '198.18.66.7'
 const FORBIDDEN6 = '2001:db8:166::7'
 const KNOWN4 = '198.18.1.10'
-
-function check(held: boolean, otherwise: string): asserts held {
-  if (!held) throw new Error(otherwise)
-}
-
-/** Fetches a page; it must come, without a single segment sent twice by the pod. */
-async function firstPacket({ lab }: Stage, pod: PodKey, url: string, extra: readonly string[] = []): Promise<string> {
-  const before = await lab.counter(pod, 'TcpRetransSegs')
-  const page = await curl(lab, pod, url, extra)
-  const again = (await lab.counter(pod, 'TcpRetransSegs')) - before
-  check(page.code === 0, `curl ${url}: exit ${page.code}`)
-  check(again === 0, `${again} segments sent twice`)
-  return `${page.body.trim()}; name ${page.lookupMs.toFixed(1)} ms, connect ${page.connectMs.toFixed(1)} ms, 0 retransmitted`
-}
-
-async function dropsOf({ agent }: Stage, pod: PodKey): Promise<number> {
-  const endpoint = (await agent.endpoints()).find((e) => e.name === `default/${pod}`)
-  check(endpoint !== undefined, `no endpoint ${pod}`)
-  return endpoint.drops
-}
-
-async function mustNotConnect({ lab }: Stage, pod: PodKey, address: string, port = 80): Promise<void> {
-  check(!(await connects(lab, pod, address, port)), `${address} port ${port} was reached`)
-}
 
 const names: Step[] = [
   {
@@ -103,7 +65,7 @@ const names: Step[] = [
       try {
         return await firstPacket(stage, 'client-a', 'http://six.shop.example/')
       } finally {
-        stage.lab.setResolvers('client-a', ['10.88.2.53'])
+        stage.lab.setResolvers('client-a', [DNS4])
       }
     },
   },
@@ -269,30 +231,40 @@ const death: Step[] = [
 
 const farewell: Step[] = [
   {
-    step: 'stop and cleanup: nothing of the agent is left',
+    step: 'stop and cleanup: nothing of the agents is left',
     async run(stage) {
-      const { lab, agent } = stage
+      const { lab, agent, seal } = stage
       await agent.stop()
       await mustNotConnect(stage, 'client-a', FORBIDDEN4)
-      const done = await agent.command(['cleanup', '--config', agent.configFile])
-      check(done.code === 0, `cleanup: exit ${done.code} ${done.stderr}`)
-      check(!agent.pinned, 'pins are left')
-      const left = await lab.at('node', [
-        'sh',
-        '-c',
-        'ip rule show; ip -6 rule show; ip route show table 2004; bpftool net show',
-      ])
-      check(!/2004|sekisho|tcx/.test(left.stdout), left.stdout)
+      await seal.far.stop()
+      for (const one of [agent, seal.far]) {
+        const done = await one.command(['cleanup', '--config', one.configFile])
+        check(done.code === 0, `cleanup: exit ${done.code} ${done.stderr}`)
+        check(!one.pinned, 'pins are left')
+      }
+      const look =
+        'ip rule; ip -6 rule; ip route show table 2004; ip -o link show type tun; ip nexthop; bpftool net show'
+      for (const node of ['node', 'node2'] as const) {
+        const left = await lab.at(node, ['sh', '-c', look])
+        check(!/2004|20000|sekisho|tcx|kwg/.test(left.stdout), left.stdout)
+      }
       check(await connects(lab, 'client-a', FORBIDDEN4), 'the pod is still shut in')
-      return 'no pin, rule, route or program; the pod is free'
+      return 'no pin, rule, route, program or device; the pod is free'
     },
   },
 ]
 
-/** Every line, in order; the last part is left out when the demo is to stay up. */
-export const scenario = (keep: boolean): readonly { title: string; steps: readonly Step[] }[] => [
-  { title: 'Names and addresses', steps: names },
-  { title: 'Policy that changes', steps: changes },
-  { title: 'An agent that dies', steps: death },
+export type Part = 'all' | 'seal'
+
+/** Every line, in order, or those of the seal; the last part is left out when the demo is to stay up. */
+export const scenario = (part: Part, keep: boolean): readonly { title: string; steps: readonly Step[] }[] => [
+  ...(part === 'seal'
+    ? []
+    : [
+        { title: 'Names and addresses', steps: names },
+        { title: 'Policy that changes', steps: changes },
+        { title: 'An agent that dies', steps: death },
+      ]),
+  { title: 'Two nodes, sealed', steps: sealSteps },
   ...(keep ? [] : [{ title: 'The end', steps: farewell }]),
 ]
