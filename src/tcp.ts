@@ -60,6 +60,7 @@ export function runTcp(overrides: TcpOverrides = {}): void {
       idleTimeoutMs: data.idleTimeoutMs,
       maxQueriesPerConnection: data.maxQueriesPerConnection,
       maxPending: MAX_PENDING,
+      maxPendingPerEndpoint: protocol.shareOf(MAX_PENDING, settings.endpointShare),
     },
   )
 

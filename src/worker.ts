@@ -2,7 +2,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { parseFqdn } from './core/fqdn.ts'
 import { C_GAUGES, Counters, GAUGE_IO_URING } from './dns/counters.ts'
 import type { AnswerGate } from './dns/gate.ts'
-import { UPSTREAM_TAGS } from './dns/upstreams.ts'
+import { MAX_SERVERS, UPSTREAM_TAGS } from './dns/upstreams.ts'
 import { WorkerCore } from './dns/worker-core.ts'
 import { makeWorkerMemory } from './dns/worker-memory.ts'
 import * as protocol from './dns/worker-protocol.ts'
@@ -89,8 +89,10 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
       upstreamTimeoutMs: data.settings.upstreamTimeoutMs,
       ledgerTimeoutMs: data.settings.ledgerTimeoutMs,
       maxInFlight: data.maxInFlight,
-      maxInFlightPerEndpoint: data.maxInFlightPerEndpoint,
+      maxInFlightPerEndpoint: protocol.shareOf(data.maxInFlight, data.settings.endpointShare),
       maxPending: data.maxPending,
+      maxPendingPerEndpoint: protocol.shareOf(data.maxPending, data.settings.endpointShare),
+      maxServersPerEndpoint: protocol.shareOf(MAX_SERVERS, data.settings.endpointShare),
     },
   )
   native.pumpAdd(pump, data.kick, PUMP_KICK, TAG_KICK)

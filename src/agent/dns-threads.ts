@@ -16,8 +16,6 @@ const LOOPBACK = [
   { family: 6, address: new Uint8Array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]) },
 ] as const
 
-/** One endpoint may hold this part of the in-flight table. */
-const ENDPOINT_SHARE = 4
 /** The TCP port or the line to the ledger could not be had: tried again after this, ms. */
 const RENEW_PAUSE_MS = 500
 /** How often main looks whether every thread has taken the new snapshot, ms, and for how long. */
@@ -59,6 +57,7 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
     ledgerTimeoutMs: protocol.DEFAULT_LEDGER_TIMEOUT_MS,
     upstreamMark: 0,
     drainMs: protocol.DEFAULT_DRAIN_MS,
+    endpointShare: dns.endpointShare,
   }
   const controls = Array.from({ length: workers + 1 }, () => protocol.makeControl())
   const counters = controls.map(() => new SharedArrayBuffer(COUNTERS_BYTES))
@@ -120,7 +119,6 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
           pump: dns.pump,
           replyMark: 0,
           maxInFlight: dns.maxInFlight,
-          maxInFlightPerEndpoint: Math.max(16, Math.floor(dns.maxInFlight / ENDPOINT_SHARE)),
           maxPending: dns.maxPending,
         }
         return { workerData }

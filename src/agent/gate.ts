@@ -88,6 +88,7 @@ export async function startGate({ config, native, part, entries, serving, stops,
       limits: {
         maxAddressesPerName: config.fqdn.maxAddressesPerName,
         maxNamesPerEndpoint: config.fqdn.maxNamesPerEndpoint,
+        maxEntriesPerEndpoint: config.fqdn.maxEntriesPerEndpoint,
         maxEntries: config.fqdn.maxEntries,
       },
       conntrackIntervalMs: config.fqdn.conntrackInterval,

@@ -131,6 +131,10 @@ export const configSchema = section('', {
       minimum: 1,
       maximum: 65536,
     }),
+    endpointShare: count(
+      'What one endpoint may have of `maxInFlight`, of `maxPending` and of the 256 servers asked at a time, percent. Beyond it its own queries get SERVFAIL.',
+      { default: 25, minimum: 1, maximum: 100 },
+    ),
     tcp: section('DNS over TCP.', {
       maxConnections: count('Open connections of all pods.', { default: 1024, minimum: 1, maximum: 65536 }),
       maxConnectionsPerEndpoint: count('Open connections of one pod.', { default: 64, minimum: 1, maximum: 65536 }),
@@ -168,6 +172,10 @@ export const configSchema = section('', {
       minimum: 1,
       maximum: 16777216,
     }),
+    maxEntriesPerEndpoint: count(
+      'Entries of one endpoint, so that none can push out those of all others. Its name not asked for longest makes room.',
+      { default: 125000, minimum: 1, maximum: 16777216 },
+    ),
     conntrackInterval: duration('How often conntrack is read for addresses that live connections keep.', {
       default: '10s',
       minimum: '100ms',

@@ -59,6 +59,7 @@ export class TcpGate implements TcpSessionOwner {
   readonly #perEndpoint = new Map<number, number>()
   readonly #endpointOf = new WeakMap<TcpSession, number>()
   readonly #held = new Map<number, Held>()
+  readonly #heldBy = new Map<number, number>()
   readonly #tickets = new Uint32Array(256)
   readonly #statuses = new Uint8Array(256)
   #ticket = 0
@@ -232,7 +233,7 @@ export class TcpGate implements TcpSessionOwner {
           this.#learnResult(C.LEARN_LATE)
           continue
         }
-        this.#held.delete(ticket)
+        this.#release(ticket, held)
         const status = this.#statuses[i]!
         this.#learnResult(Math.min(status, 2))
         const waited = C.microseconds(this.now() - held.sinceMs)
@@ -250,7 +251,7 @@ export class TcpGate implements TcpSessionOwner {
     const now = this.now()
     for (const [ticket, held] of this.#held) {
       if (now - held.sinceMs < this.config.ledgerTimeoutMs) break
-      this.#held.delete(ticket)
+      this.#release(ticket, held)
       this.#learnResult(C.LEARN_TIMEOUT)
       held.session.fail(held.query, EDE_OTHER)
     }
@@ -289,8 +290,10 @@ export class TcpGate implements TcpSessionOwner {
 
   #hold(session: TcpSession, query: TcpQuery, message: Uint8Array): void {
     const { name, nameLength, addresses, count, ttl } = this.#answer
-    if (this.#held.size >= this.config.maxPending) {
-      this.overload(C.OVERLOAD_PENDING)
+    const own = this.#heldBy.get(query.endpointId) ?? 0
+    const full = this.#held.size >= this.config.maxPending
+    if (full || own >= this.config.maxPendingPerEndpoint) {
+      this.overload(full ? C.OVERLOAD_PENDING : C.OVERLOAD_ENDPOINT)
       session.fail(query, EDE_OTHER)
       return
     }
@@ -302,6 +305,14 @@ export class TcpGate implements TcpSessionOwner {
       return
     }
     this.#held.set(ticket, { session, query, message, sinceMs: this.now() })
+    this.#heldBy.set(query.endpointId, own + 1)
+  }
+
+  #release(ticket: number, { query }: Held): void {
+    this.#held.delete(ticket)
+    const left = (this.#heldBy.get(query.endpointId) ?? 1) - 1
+    if (left === 0) this.#heldBy.delete(query.endpointId)
+    else this.#heldBy.set(query.endpointId, left)
   }
 
   #stillAllowed(session: TcpSession, query: TcpQuery): boolean {

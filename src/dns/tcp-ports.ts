@@ -17,6 +17,7 @@ export interface TcpGateConfig {
   /** 0 without limit. */
   readonly maxQueriesPerConnection: number
   readonly maxPending: number
+  readonly maxPendingPerEndpoint: number
 }
 
 export interface TcpGateDeps {

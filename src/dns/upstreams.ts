@@ -7,6 +7,7 @@ const POSITIONS = 16
 /** A position has two places: the socket in use and the one before it, which drains. */
 const PLACES = POSITIONS * 2
 const SERVERS = 256
+export const MAX_SERVERS = SERVERS
 /** So many servers' places are kept free by closing those that were idle longest. */
 const SPARE_SERVERS = 4
 /** A socket, and with it its port, lasts for this many queries and up to twice as many. */
@@ -20,6 +21,7 @@ const CLOSED = -1
 export const UPSTREAM_TAGS = SERVERS * PLACES
 export const ACQUIRE_NO_SERVER = -1
 export const ACQUIRE_NO_SOCKET = -2
+export const ACQUIRE_NO_SHARE = -3
 
 /**
  * Connected UDP sockets to the servers that are asked: up to 16 a server, opened when first drawn, drawn at random
@@ -47,6 +49,12 @@ export class Upstreams {
   readonly #recent = new LinkedLists(SERVERS, 1)
   readonly #free = Int32Array.from({ length: SERVERS }, (_, i) => SERVERS - 1 - i)
   #freeCount = SERVERS
+  /** Endpoint that asked a server first, and how many each has: none can keep all places. */
+  readonly #owner = new Uint16Array(SERVERS)
+  readonly #owned = new Uint16Array(65536)
+  readonly #share: number
+  /** An endpoint whose share is nearly used up, -1 none. */
+  #crowded = -1
   #last = -1
   #agedAt = -1
   readonly #draining = new Uint32Array(UPSTREAM_TAGS)
@@ -54,18 +62,21 @@ export class Upstreams {
   readonly #address4 = new Uint8Array(4)
   readonly #address6 = new Uint8Array(16)
 
-  constructor(sockets: UpstreamSockets, random: RandomPool) {
+  /** `share`: servers of one endpoint. */
+  constructor(sockets: UpstreamSockets, random: RandomPool, share = SERVERS) {
+    this.#share = share
     this.#sockets = sockets
     this.#random = random
   }
 
   /**
    * Tag of a socket connected to the server (addr16 as four words at `at`, family 4 or 6), or ACQUIRE_NO_SERVER when
-   * all places for servers are in use, ACQUIRE_NO_SOCKET when none could be opened.
+   * all places for servers are in use, ACQUIRE_NO_SHARE when those of the endpoint are, ACQUIRE_NO_SOCKET when none could
+   * be opened.
    */
-  acquire(words: Uint32Array, at: number, port: number, family: number): number {
-    const server = this.#serverOf(words, at, port)
-    if (server < 0) return ACQUIRE_NO_SERVER
+  acquire(words: Uint32Array, at: number, port: number, family: number, endpointId: number): number {
+    const server = this.#serverOf(words, at, port, endpointId)
+    if (server < 0) return server
     if (this.#last !== server) {
       this.#recent.remove(0, server)
       this.#recent.push(0, server)
@@ -121,7 +132,9 @@ export class Upstreams {
       else this.#draining[kept++] = tag
     }
     this.#drainingCount = kept
-    if (this.#freeCount < SPARE_SERVERS) this.#evict()
+    if (this.#freeCount < SPARE_SERVERS) this.#evict(-1)
+    else if (this.#crowded >= 0) this.#evict(this.#crowded)
+    this.#crowded = -1
   }
 
   closeAll(): void {
@@ -129,7 +142,7 @@ export class Upstreams {
     this.#drainingCount = 0
   }
 
-  #serverOf(words: Uint32Array, at: number, port: number): number {
+  #serverOf(words: Uint32Array, at: number, port: number, endpointId: number): number {
     const bucket = bucketOf(words[at + 2]! ^ words[at]!, words[at + 3]!, port)
     for (let server = this.#head[bucket]!; server >= 0; server = this.#next[server]!) {
       const base = server * 4
@@ -143,10 +156,14 @@ export class Upstreams {
         return server
       }
     }
-    if (this.#freeCount === 0) return -1
+    if (this.#freeCount === 0) return ACQUIRE_NO_SERVER
+    if (this.#owned[endpointId]! + SPARE_SERVERS >= this.#share) this.#crowded = endpointId
+    if (this.#owned[endpointId]! >= this.#share) return ACQUIRE_NO_SHARE
+    this.#owned[endpointId]! += 1
     const server = this.#free[--this.#freeCount]!
     for (let i = 0; i < 4; i++) this.#address[server * 4 + i] = words[at + i]!
     this.#port[server] = port
+    this.#owner[server] = endpointId
     this.#next[server] = this.#head[bucket]!
     this.#head[bucket] = server
     this.#recent.push(0, server)
@@ -194,11 +211,12 @@ export class Upstreams {
     this.#sockets.close(fd)
   }
 
-  /** Frees the place of the server that was asked longest ago and waits for nothing. */
-  #evict(): void {
+  /** Frees the place of the server that was asked longest ago and waits for nothing; of one endpoint's, or -1 of all. */
+  #evict(endpointId: number): void {
     let server = this.#recent.head(0)
-    while (server >= 0 && this.#serverWaiting[server] !== 0) server = this.#recent.next(server)
+    while (server >= 0 && !this.#idle(server, endpointId)) server = this.#recent.next(server)
     if (server < 0) return
+    this.#owned[this.#owner[server]!]! -= 1
     for (let tag = server * PLACES; tag < (server + 1) * PLACES; tag++) {
       if (this.#fds[tag] !== CLOSED) this.#closeAt(tag)
     }
@@ -217,6 +235,10 @@ export class Upstreams {
       this.#next[at] = this.#next[server]!
     }
     this.#free[this.#freeCount++] = server
+  }
+
+  #idle(server: number, endpointId: number): boolean {
+    return this.#serverWaiting[server] === 0 && (endpointId < 0 || this.#owner[server] === endpointId)
   }
 }
 

@@ -42,11 +42,11 @@ import {
 import { QueryReader } from './message/query.ts'
 import { REASON, REASON_NAMES } from './message/reasons.ts'
 import { Outbox } from './outbox.ts'
-import { PendingSlots } from './pending.ts'
+import { PendingSlots, TAKE_NO_SHARE } from './pending.ts'
 import { LEARNED, VERDICT_ALLOWED, VERDICT_DENIED } from './ports.ts'
 import type { Learner, PolicyView, RandomFill, UpstreamSockets } from './ports.ts'
 import { RandomPool } from './random-pool.ts'
-import { ACQUIRE_NO_SERVER, UPSTREAM_TAGS, Upstreams } from './upstreams.ts'
+import { ACQUIRE_NO_SERVER, ACQUIRE_NO_SHARE, UPSTREAM_TAGS, Upstreams } from './upstreams.ts'
 import type { WorkerMemory } from './worker-memory.ts'
 
 const PROTOCOL_UDP = 17
@@ -64,6 +64,9 @@ export interface WorkerCoreConfig {
   readonly maxInFlight: number
   readonly maxInFlightPerEndpoint: number
   readonly maxPending: number
+  readonly maxPendingPerEndpoint: number
+  /** Places for servers that one endpoint may take. */
+  readonly maxServersPerEndpoint: number
 }
 
 export interface WorkerCoreDeps {
@@ -116,10 +119,10 @@ export class WorkerCore {
     this.#gate = deps.gate ?? mapBeforeAnswer
     this.#counters = deps.counters
     this.#random = new RandomPool(deps.random)
-    this.#upstreams = new Upstreams(deps.sockets, this.#random)
+    this.#upstreams = new Upstreams(deps.sockets, this.#random, config.maxServersPerEndpoint)
     this.#inFlight = new InFlight(config.maxInFlight, UPSTREAM_TAGS)
     this.#outbox = new Outbox(memory, this.#inFlight, deps.counters, this.#clock)
-    this.#pending = new PendingSlots(config.maxPending, memory.pendingAt, memory.stride)
+    this.#pending = new PendingSlots(config.maxPending, memory.pendingAt, memory.stride, config.maxPendingPerEndpoint)
     this.#answer = new AnswerReader(memory.stride / 16)
     this.#denial = new Denial(config.denyResponse, config.searchDomains)
     // What a turn has room for whatever arrives.
@@ -353,9 +356,10 @@ export class WorkerCore {
       this.#overload(r, C.OVERLOAD_IN_FLIGHT)
       return
     }
-    const tag = this.#upstreams.acquire(rx, r + RX_DESTINATION, serverPort, rx[r + RX_FAMILY]!)
+    const tag = this.#upstreams.acquire(rx, r + RX_DESTINATION, serverPort, rx[r + RX_FAMILY]!, endpointId)
     if (tag < 0) {
       if (tag === ACQUIRE_NO_SERVER) this.#overload(r, C.OVERLOAD_SERVERS)
+      else if (tag === ACQUIRE_NO_SHARE) this.#overload(r, C.OVERLOAD_ENDPOINT)
       else this.#outbox.refuse(r, this.#query, RCODE_SERVFAIL, EDE_NETWORK_ERROR)
       return
     }
@@ -505,9 +509,9 @@ export class WorkerCore {
   #hold(entry: number, start: number, length: number): void {
     const inFlight = this.#inFlight
     const answer = this.#answer
-    const slot = this.#pending.take(entry, length)
+    const slot = this.#pending.take(entry, length, inFlight.endpointId[entry]!)
     if (slot < 0) {
-      this.#counters.add(C.C_OVERLOAD + C.OVERLOAD_PENDING, 1)
+      this.#counters.add(C.C_OVERLOAD + (slot === TAKE_NO_SHARE ? C.OVERLOAD_ENDPOINT : C.OVERLOAD_PENDING), 1)
       this.#giveUp(entry, EDE_OTHER)
       return
     }

@@ -54,7 +54,12 @@ export interface DnsSettings {
   readonly upstreamMark: number
   /** How long a thread that was told to stop goes on for what is in flight. */
   readonly drainMs: number
+  /** What one endpoint may have of what all share, percent. */
+  readonly endpointShare: number
 }
+
+/** One endpoint's part of `total`. */
+export const shareOf = (total: number, percent: number): number => Math.max(1, Math.floor((total * percent) / 100))
 
 export const DEFAULT_UPSTREAM_TIMEOUT_MS = 4500
 export const DEFAULT_LEDGER_TIMEOUT_MS = 1000
@@ -87,8 +92,6 @@ export interface DnsWorkerData extends DnsThreadData {
   /** SO_MARK of the raw sockets that reply, 0 none. */
   readonly replyMark: number
   readonly maxInFlight: number
-  /** Queries of one endpoint in flight; a pod cannot take the whole table. */
-  readonly maxInFlightPerEndpoint: number
   readonly maxPending: number
 }
 

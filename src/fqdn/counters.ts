@@ -29,4 +29,5 @@ export const FQDN = {
   completedRefused: 23,
   completedFailed: 24,
   snapshots: 25,
+  refusedShare: 26,
 } as const

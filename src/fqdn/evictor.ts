@@ -25,7 +25,7 @@ export interface Evictable {
 }
 
 /**
- * Who has to go when a limit is reached. `maxEntries` is hard: what finds no victim is refused. The limits per name
+ * Who has to go when a limit is reached. `maxEntries` and an endpoint's share of it are hard: what finds no victim is refused. The limits per name
  * and per endpoint are soft: when everything looked at has a live connection they give way by a quarter, and only
  * then an answer is refused. An entry with a live connection never goes while another one can. How much is known of
  * connections is as old as the last conntrack pass.
@@ -50,14 +50,35 @@ export class Evictor {
     for (let probes = Math.min(NAME_PROBES, owner.names); probes > 0; probes--) {
       const oldest = owner.oldest
       if (!this.#pairLive(oldest)) {
-        // The pair, and perhaps its name, go with their last entry.
-        for (let n = pairs.entryCount[oldest] as number; n > 0; n--) this.#evict(pairs.entries[oldest] as number)
-        this.#state.count(FQDN.evictedNames)
+        this.#evictPair(oldest)
         return true
       }
       pairs.renew(owner, oldest)
     }
     return owner.names < limits.maxNamesPerEndpoint * 1.25
+  }
+
+  /** Room in the endpoint's share of all entries: its name not asked for longest goes, with all its addresses. */
+  roomForShare(owner: EndpointNames): boolean {
+    const { pairs, limits, pinned } = this.#state
+    if (owner.entries < limits.maxEntriesPerEndpoint) return true
+    this.#state.pressed = true
+    for (let probes = Math.min(NAME_PROBES, owner.names); probes > 0; probes--) {
+      const oldest = owner.oldest
+      if (oldest === pinned || this.#pairLive(oldest)) pairs.renew(owner, oldest)
+      else {
+        this.#evictPair(oldest)
+        return true
+      }
+    }
+    return false
+  }
+
+  /** The pair, and perhaps its name, go with their last entry. */
+  #evictPair(pair: number): void {
+    const { pairs } = this.#state
+    for (let n = pairs.entryCount[pair] as number; n > 0; n--) this.#evict(pairs.entries[pair] as number)
+    this.#state.count(FQDN.evictedNames)
   }
 
   #pairLive(pair: number): boolean {

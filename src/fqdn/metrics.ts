@@ -9,7 +9,7 @@ const counter = (name: string, help: string, labels?: MetricSpec['labels']): Met
 })
 const gauge = (name: string, help: string): MetricSpec => ({ name, help, type: 'gauge' })
 
-const REFUSALS = ['entries', 'names', 'addresses', 'endpoint'] as const
+const REFUSALS = ['entries', 'names', 'addresses', 'endpoint', 'share'] as const
 const STATUSES = ['ok', 'refused', 'failed'] as const
 const SPECS: readonly MetricSpec[] = [
   gauge('sekisho_fqdn_names_count', 'Names known'),
@@ -47,7 +47,13 @@ export function fqdnMetrics(stats: Float64Array): MetricSource {
       yield { name: 'sekisho_fqdn_kept_by_connection_total', value: at(FQDN.keptByConntrack) }
       yield { name: 'sekisho_fqdn_evicted_total', labels: { what: 'entry' }, value: at(FQDN.evictedEntries) }
       yield { name: 'sekisho_fqdn_evicted_total', labels: { what: 'name' }, value: at(FQDN.evictedNames) }
-      const refused = [FQDN.refusedEntries, FQDN.refusedNames, FQDN.refusedAddresses, FQDN.refusedEndpoint]
+      const refused = [
+        FQDN.refusedEntries,
+        FQDN.refusedNames,
+        FQDN.refusedAddresses,
+        FQDN.refusedEndpoint,
+        FQDN.refusedShare,
+      ]
       for (const [i, limit] of REFUSALS.entries()) {
         yield { name: 'sekisho_fqdn_refused_total', labels: { limit }, value: at(refused[i] as number) }
       }

@@ -92,7 +92,7 @@ export class NameState {
     if (this.#endpoints.has(id)) return
     let slot = this.#slots.indexOf(undefined)
     if (slot < 0) slot = this.#slots.length
-    const owner: EndpointNames = { slot, id, key, oldest: -1, newest: -1, names: 0 }
+    const owner: EndpointNames = { slot, id, key, oldest: -1, newest: -1, names: 0, entries: 0 }
     this.#slots[slot] = owner
     this.#endpoints.set(id, owner)
   }
@@ -175,7 +175,7 @@ export class NameState {
     this.pinned = pair
     let status: LearnStatus = 0
     for (let i = 0; i < count; i++) {
-      const entry = this.#entryFor(pair, addresses, addressesOffset + 16 * i, until)
+      const entry = this.#entryFor(owner, pair, addresses, addressesOffset + 16 * i, until)
       if (entry < 0) status = 1
       else touched.push(entry)
     }
@@ -206,7 +206,7 @@ export class NameState {
     return this.pairs.add(owner, row)
   }
 
-  #entryFor(pair: number, bytes: Uint8Array, offset: number, until: number): number {
+  #entryFor(owner: EndpointNames, pair: number, bytes: Uint8Array, offset: number, until: number): number {
     const { entries, addresses } = this
     let address = addresses.find(bytes, offset)
     if (address >= 0) {
@@ -222,6 +222,10 @@ export class NameState {
       this.count(FQDN.refusedAddresses)
       return -1
     }
+    if (!this.#evictor.roomForShare(owner)) {
+      this.count(FQDN.refusedShare)
+      return -1
+    }
     if (!this.#evictor.roomForEntry()) {
       this.count(FQDN.refusedEntries)
       return -1
@@ -232,6 +236,7 @@ export class NameState {
       return -1
     }
     const entry = entries.add(pair, address, until)
+    owner.entries++
     entries.touched[entry] = this.learning
     entries.born[entry] = this.learning
     this.pairs.entryCount[pair] = (this.pairs.entryCount[pair] as number) + 1
@@ -289,6 +294,7 @@ export class NameState {
       this.count(FQDN.orphans, -1)
       return
     }
+    this.ownerOf(pair).entries--
     const left = (pairs.entryCount[pair] as number) - 1
     pairs.entryCount[pair] = left
     if (left === 0 && pair !== this.pinned) this.#removePair(pair)

@@ -9,6 +9,7 @@ export interface EndpointNames {
   oldest: number
   newest: number
   names: number
+  entries: number
 }
 
 /** (endpoint, name) pairs and their place in two lists: of the endpoint and of the name. */

@@ -16,6 +16,8 @@ export interface NameLimits {
   /** Addresses that one name of one endpoint may have. */
   readonly maxAddressesPerName: number
   readonly maxNamesPerEndpoint: number
+  /** Entries that one endpoint may have, so that it cannot push out those of all others. */
+  readonly maxEntriesPerEndpoint: number
   /** All (endpoint, name, address) together; memory for the indexes is reserved for this many. */
   readonly maxEntries: number
 }

@@ -38,6 +38,7 @@ export interface LedgerInit {
   readonly limits: {
     readonly maxAddressesPerName: number
     readonly maxNamesPerEndpoint: number
+    readonly maxEntriesPerEndpoint: number
     readonly maxEntries: number
   }
   readonly conntrackIntervalMs: number

@@ -35,6 +35,7 @@ export interface LedgerOptions {
   readonly limits: {
     readonly maxAddressesPerName: number
     readonly maxNamesPerEndpoint: number
+    readonly maxEntriesPerEndpoint: number
     readonly maxEntries: number
   }
   readonly ipcacheEntries: number

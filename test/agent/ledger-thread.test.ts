@@ -33,7 +33,7 @@ beforeEach(async () => {
       proxyPort: 10053,
       policyEntries: 16,
       ipcacheEntries: 16,
-      limits: { maxAddressesPerName: 1, maxNamesPerEndpoint: 1, maxEntries: 16 },
+      limits: { maxAddressesPerName: 1, maxNamesPerEndpoint: 1, maxEntriesPerEndpoint: 16, maxEntries: 16 },
       conntrackIntervalMs: 1000,
       nodeAddresses: ['192.0.2.1'],
       stateDir: join(folder, 'state'),

@@ -186,6 +186,8 @@ export interface WorldOptions {
   readonly maxInFlight?: number
   readonly maxInFlightPerEndpoint?: number
   readonly maxPending?: number
+  readonly maxPendingPerEndpoint?: number
+  readonly maxServersPerEndpoint?: number
   readonly gate?: AnswerGate
   readonly slots?: number
   readonly random?: (words: Uint16Array) => void
@@ -231,6 +233,8 @@ export class World {
         maxInFlight: options.maxInFlight ?? 64,
         maxInFlightPerEndpoint: options.maxInFlightPerEndpoint ?? 1000,
         maxPending: options.maxPending ?? 8,
+        maxPendingPerEndpoint: options.maxPendingPerEndpoint ?? 1000,
+        maxServersPerEndpoint: options.maxServersPerEndpoint ?? 64,
       },
     )
   }

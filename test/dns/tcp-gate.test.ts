@@ -241,6 +241,20 @@ describe('a server over TCP', () => {
     expect(world.tcp(C.C_REJECTS, REASON_NAMES.length, REASON.exception)).toBe(0)
   })
 
+  test('whose answers wait for the map does not take all places for them', async () => {
+    await open({ maxPendingPerEndpoint: 2 })
+    const client = world.client()
+    for (let round = 0; round < 2; round++) {
+      client.send(...[1, 2, 3].map((id) => rawQuery({ id: 10 * round + id })))
+      for (const one of await world.upstream.next(3)) one.reply(rawAnswer(one.bytes, { answers: [a('192.0.2.1')] }))
+      expect((await client.next()).map(rcodeOf)).toEqual([2])
+      for (const request of world.learner.submitted.splice(0)) world.learner.finish(request, 2)
+      world.gate.completed()
+      expect((await client.next(2)).map(rcodeOf)).toEqual([2, 2])
+    }
+    expect(world.tcp(C.C_OVERLOAD, C.OVERLOADS.length, C.OVERLOAD_ENDPOINT)).toBe(2)
+  })
+
   test('that is silent makes SERVFAIL in time, and its late answer finds nobody', async () => {
     await open()
     const client = world.client()

@@ -126,6 +126,7 @@ export class TcpWorld {
         idleTimeoutMs: 10_000,
         maxQueriesPerConnection: 0,
         maxPending: 16,
+        maxPendingPerEndpoint: 16,
         ...options,
       },
     )

@@ -170,6 +170,56 @@ describe('overload', () => {
     expect(world.ask(rawQuery({ id: 3 }), '10.0.0.6#4000').kind).toBe('ask')
   })
 
+  test('one endpoint cannot take all places for servers', () => {
+    const servers = Array.from({ length: 100 }, (_, i) => `10.8.0.${i}`)
+    const all = { names: ['*'] }
+    const world = new World({
+      maxServersPerEndpoint: 64,
+      maxInFlight: 512,
+      rules: [
+        ...servers.map((server) => ({ from: POD, server, ...all })),
+        { from: '10.0.0.6', server: SERVER, ...all },
+      ],
+    })
+    // None of them answers, so none of their places can be taken back.
+    const sent = servers.map((server, i) => {
+      world.query(rawQuery({ id: i }), undefined, `${server}#53`)
+      return world.turn()[0]
+    })
+    expect(sent.filter((one) => one?.kind === 'ask')).toHaveLength(64)
+    expect(world.count(C.C_OVERLOAD + C.OVERLOAD_ENDPOINT)).toBe(36)
+    expect(world.ask(rawQuery({ id: 1 }), '10.0.0.6#4000').kind).toBe('ask')
+    // An answer makes room for another server of the same endpoint.
+    world.answer(sent[0]!.tag, rawAnswer(sent[0]!.bytes))
+    world.turn()
+    world.query(rawQuery({ id: 200 }), undefined, `${servers[99]!}#53`)
+    world.turn()
+    expect(world.ask(rawQuery({ id: 201 }), undefined, `${servers[99]!}#53`).kind).toBe('ask')
+  })
+
+  test('one endpoint cannot take all places of answers that wait for the map', () => {
+    const world = new World({
+      maxPending: 8,
+      maxPendingPerEndpoint: 2,
+      rules: [
+        { from: POD, server: SERVER, names: ['*'] },
+        { from: '10.0.0.6', server: SERVER, names: ['*'] },
+      ],
+    })
+    for (let round = 0; round < 3; round++) {
+      const sent = Array.from({ length: 3 }, (_, i) => world.ask(rawQuery({ id: 10 * round + i })))
+      for (const one of sent) world.answer(one.tag, rawAnswer(one.bytes, { answers: [a('192.0.2.1')] }))
+      // The third is over the share.
+      expect(world.turn().map((one) => rcodeOf(one.bytes))).toEqual([2])
+      const other = world.ask(rawQuery({ id: 50 + round }), '10.0.0.6#4000')
+      world.answer(other.tag, rawAnswer(other.bytes, { answers: [a('192.0.2.1')] }))
+      expect(world.turn()).toEqual([])
+      for (const request of world.learner.submitted.splice(0)) world.learner.finish(request, 2)
+      expect(world.turn()).toHaveLength(3)
+    }
+    expect(world.count(C.C_OVERLOAD + C.OVERLOAD_ENDPOINT)).toBe(3)
+  })
+
   test('300 servers, one after the other: the idle ones make room', () => {
     const rules = Array.from({ length: 300 }, (_, i) => ({
       from: POD,

@@ -228,6 +228,29 @@ describe('limits', () => {
     expect([1, 2, 3].map((i) => world.identityOf(`192.0.2.${i}`) !== 9)).toEqual([true, false, true])
   })
 
+  it('let no endpoint push out what others learned', () => {
+    const endpoints = [POD, { id: 8, name: 'b', policy: 0 }]
+    open({ limits: { maxEntries: 40, maxEntriesPerEndpoint: 30, maxAddressesPerName: 4 } }).apply({ ...WEB, endpoints })
+    expect(world.learn(8, 'www.example.com', ['192.0.2.200'], 5)).toBe(0)
+    for (let i = 0; i < 60; i++) {
+      const addresses = [0, 1, 2, 3].map((n) => `198.51.100.${4 * i + n}`)
+      expect(world.learn(7, `n${i}.example.com`, addresses, 600_000)).toBe(0)
+    }
+    expect(world.identityOf('192.0.2.200')).not.toBe(9)
+    expect(world.identityOf('198.51.100.239')).not.toBe(9)
+    expect(world.identityOf('198.51.100.0')).toBe(9)
+    expect(world.stats[FQDN.entries]).toBeLessThanOrEqual(31)
+    // What goes gives its part of the share back.
+    world.pass(20)
+    expect(world.learn(7, 'new.example.com', ['192.0.2.1'])).toBe(0)
+  })
+
+  it('refuse what an endpoint with live connections everywhere wants beyond its share', () => {
+    open({ limits: { maxEntriesPerEndpoint: 2 } }).apply(WEB)
+    expect(world.learn(7, 'a.example.com', ['192.0.2.1', '192.0.2.2', '192.0.2.3'])).toBe(1)
+    expect(world.stats[FQDN.refusedShare]).toBe(1)
+  })
+
   it('never take an address with a live connection while another can go', () => {
     open({ limits: { maxEntries: 3 } }).apply(WEB)
     for (let i = 1; i <= 3; i++) world.learn(7, `n${i}.example.com`, [`192.0.2.${i}`], 60 + i)

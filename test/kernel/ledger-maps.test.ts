@@ -86,7 +86,12 @@ class Bed {
       proxyPort: 10_053,
       policyEntries: SIZES.policyEntries,
       ipcacheEntries: SIZES.ipcacheEntries,
-      limits: { maxAddressesPerName: 1000, maxNamesPerEndpoint: 50_000, maxEntries: 50_000 },
+      limits: {
+        maxAddressesPerName: 1000,
+        maxNamesPerEndpoint: 50_000,
+        maxEntriesPerEndpoint: 50_000,
+        maxEntries: 50_000,
+      },
       conntrackIntervalMs: 200,
       nodeAddresses: ['10.0.0.1'],
       stateDir: this.directory,

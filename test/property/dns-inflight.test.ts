@@ -111,7 +111,7 @@ test('a pending slot belongs to one answer at a time, and its ticket to no other
         const tickets = [...live.keys()]
         const ticket = tickets[pick % Math.max(1, tickets.length)]
         if (what === 'take') {
-          const slot = slots.take(++entry, pick)
+          const slot = slots.take(++entry, pick, pick)
           expect(slot < 0).toBe(live.size + sending === 3)
           if (slot < 0) continue
           expect(slots.offset(slot)).toBe(1000 + 16 * slot)

@@ -59,7 +59,13 @@ export class LedgerWorld {
   }
 
   get limits(): LedgerOptions['limits'] {
-    return { maxAddressesPerName: 1000, maxNamesPerEndpoint: 10_000, maxEntries: 5000, ...this.#options.limits }
+    return {
+      maxAddressesPerName: 1000,
+      maxNamesPerEndpoint: 10_000,
+      maxEntriesPerEndpoint: 5000,
+      maxEntries: 5000,
+      ...this.#options.limits,
+    }
   }
 
   #memory(): LearningMemory {
