@@ -3,6 +3,7 @@ import type { WgState } from '../machine-types.ts'
 import type { WgDevice, WgDriver, WgPeerSet } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
 import type { Faults } from './faults.ts'
+import { Pace } from './pace.ts'
 import type { Peers } from './peers.ts'
 import { isPublished } from './reconcile.ts'
 import type { RouteKeeper } from './route-keeper.ts'
@@ -15,6 +16,8 @@ const ROUTED_TOGETHER = 256
 /** A new key waits this long for the route of its peer to leave the tunnel. */
 const UNMOVED_MS = 10_000
 const MAX_BACKOFF = 8
+/** Handshakes that had to wait go on in groups of so many milliseconds. */
+const PACE_MS = 100
 /** Keys that were taken out lately. */
 const MAX_REMEMBERED = 10_000
 
@@ -57,6 +60,8 @@ export class Executor {
   /** Keys that are on their way out, and those that are out: by which pass. */
   readonly #outgoing: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
   readonly #removed: readonly [Map<string, number>, Map<string, number>] = [new Map(), new Map()]
+  readonly #pace = new Pace()
+  #paced: (() => void) | undefined
   #held: (() => void)[] = []
   #backoff = 1
   #pass = 0
@@ -89,7 +94,7 @@ export class Executor {
 
   /** Nothing waits and nothing runs. */
   get idle(): boolean {
-    return this.#running === undefined && !this.#hasWork() && this.#held.length === 0
+    return this.#running === undefined && !this.#hasWork() && !this.#waitsForPace() && this.#held.length === 0
   }
 
   /** Packets of a peer still leave by this slot although the machine has moved them. */
@@ -166,6 +171,7 @@ export class Executor {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#paced?.()
     await this.#running
   }
 
@@ -174,16 +180,39 @@ export class Executor {
     this.#running = this.#run().finally(() => {
       this.#running = undefined
       if (this.#hasWork()) this.#start()
+      else if (this.#waitsForPace()) this.#resume()
     })
   }
 
   #hasWork(): boolean {
     return (
       this.#grow.size + this.#route.size + this.#gone.size > 0 ||
-      SLOTS.some(
-        (slot) => !this.#paused[slot] && this.#program[slot].size + this.#drop[slot].size + this.#kick[slot].size > 0,
-      )
+      SLOTS.some((slot) => !this.#paused[slot] && this.#drop[slot].size > 0) ||
+      (this.#waitsForPace() && this.#pace.waitMs(this.#p.state().peers.size, this.#p.clock.monotonicMs()) === 0)
     )
+  }
+
+  /** There is something that begins handshakes. */
+  #waitsForPace(): boolean {
+    return SLOTS.some((slot) => !this.#paused[slot] && this.#program[slot].size + this.#kick[slot].size > 0)
+  }
+
+  #resume(): void {
+    if (this.#stopped || this.#paced !== undefined) return
+    const { clock, state } = this.#p
+    const wait = this.#pace.waitMs(state().peers.size, clock.monotonicMs())
+    this.#paced = clock.setTimer(
+      () => {
+        this.#paced = undefined
+        this.#start()
+      },
+      Math.max(PACE_MS, wait),
+    )
+  }
+
+  /** As many of `marked` as may begin handshakes now. */
+  #allowed(marked: number): number {
+    return this.#pace.take(marked, this.#p.state().peers.size, this.#p.clock.monotonicMs())
   }
 
   async #run(): Promise<void> {
@@ -279,8 +308,9 @@ export class Executor {
 
   async #programSlot(slot: Slot): Promise<void> {
     if (this.#paused[slot]) return
-    const todos = [...this.#program[slot]]
-    this.#program[slot].clear()
+    const program = this.#program[slot]
+    const todos = [...program].slice(0, this.#allowed(program.size))
+    for (const [uid] of todos) program.delete(uid)
     const drops = take(this.#drop[slot])
     for (const batch of batches(todos)) {
       const ready = batch.filter(([uid, todo]) => !this.#waits(uid, slot, todo))
@@ -389,7 +419,8 @@ export class Executor {
   /** The change of keepalive from 0 makes a handshake begin. */
   async #kickSlot(slot: Slot): Promise<void> {
     if (this.#paused[slot]) return
-    for (const uids of batches(take(this.#kick[slot]))) {
+    const kicks = this.#kick[slot]
+    for (const uids of batches(take(kicks, this.#allowed(kicks.size)))) {
       for (const uid of uids) this.#touched.set(uid, this.#pass)
       const peers = uids.flatMap((uid) => this.#p.peers.wanted(uid, slot) ?? [])
       if (peers.length === 0) continue
