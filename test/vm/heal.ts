@@ -46,6 +46,8 @@ function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
       .filter((line) => line !== '')
       .sort()
   const before = [routes('-4').join(), routes('-6').join()]
+  const mtu = (): string | undefined => /mtu (\d+)/.exec(inNode(node, 'ip', 'link', 'show', 'dev', device))?.[1]
+  const wantedMtu = mtu()
   const index = show('public-key') === '' ? '' : inNode(node, 'cat', `/proc/net/dev_snmp6/${device}`)
   const sorted = (text: string): string => text.trim().split('\n').sort().join('\n')
   return [
@@ -77,7 +79,7 @@ function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
       name: 'MTU',
       counted: ['mtu'],
       do: () => run('ip', '-n', node.namespace, 'link', 'set', device, 'mtu', '1300'),
-      mended: () => inNode(node, 'ip', 'link', 'show', 'dev', device).includes('mtu 1408'),
+      mended: () => mtu() === wantedMtu,
     },
     {
       name: 'routes flushed',

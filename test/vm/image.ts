@@ -96,7 +96,7 @@ function packModules(folder: string, version: string, out: string): void {
   archive(stage, out)
 }
 
-function addProgram(stage: string, path: string, target = path): void {
+export function addProgram(stage: string, path: string, target = path): void {
   const put = (from: string, to: string): void => {
     mkdirSync(join(stage, dirname(to)), { recursive: true })
     if (!existsSync(join(stage, to))) copyFileSync(realpathSync(from), join(stage, to))

@@ -1,6 +1,7 @@
 /**
  * `node test/vm/run.ts [kernel...]`: boots each kernel line and runs the guest's tests. VM_JSON=file writes the summary,
- * VM_REPORT=file the steps for tools/summary.ts; VM_VERBOSE=1 shows the console, TESTS=text runs the tests whose name has it.
+ * VM_REPORT=file the steps for tools/summary.ts; VM_VERBOSE=1 shows the console, TESTS=text runs the tests whose
+ * name has it, VM_LONG=1 also those that take long.
  */
 import { writeFileSync } from 'node:fs'
 import { META_PACKAGES, prepareBase, prepareCheckout, prepareKernel } from './image.ts'
@@ -10,6 +11,7 @@ import { parseLine } from './protocol.ts'
 const lines = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(META_PACKAGES)
 const verbose = process.env['VM_VERBOSE'] === '1'
 const filter = process.env['TESTS'] ?? ''
+const long = process.env['VM_LONG'] === '1'
 const parts = [prepareBase(), await prepareCheckout()]
 const runs: GuestRun[] = []
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
@@ -19,8 +21,8 @@ for (const line of lines) {
   console.log(`kernel ${kernel.version}`)
   const one = await runGuest(kernel, parts, {
     entry: 'test/vm/guest.ts',
-    timeoutSeconds: Number(process.env['VM_TIMEOUT'] ?? 180),
-    environment: filter === '' ? {} : { TESTS: filter },
+    timeoutSeconds: Number(process.env['VM_TIMEOUT'] ?? (long ? 3600 : 300)),
+    environment: { ...(filter === '' ? {} : { TESTS: filter }), ...(long ? { VM_LONG: '1' } : {}) },
     onLine(text) {
       const found = parseLine(text)
       if (found.kind === 'result') {
