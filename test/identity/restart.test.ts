@@ -123,6 +123,48 @@ describe('after kill -9', () => {
   })
 
   it.each([
+    ['cut', (file: Uint8Array, at: number) => file.slice(0, at)],
+    ['changed', (file: Uint8Array, at: number) => file.map((octet, i) => (i === at ? octet ^ 0x21 : octet))],
+  ])('state files %s at any octet open nothing to anybody, and what is asked again is learned', (_, damage) => {
+    const policies = ['*.example.com', '*.example.org'].map((name) => [
+      { names: [name], port: 443, verdict: 'allow' as const },
+    ])
+    const both: Policy = { endpoints: [POD, { id: 8, name: 'b', addresses: ['10.0.0.8'], policy: 1 }], policies }
+    world.apply(both)
+    world.pass(6)
+    world.writeState()
+    world.learn(8, 'www.example.org', ['192.0.2.2'], 300)
+    const files = [SNAPSHOT_FILE, 'names.journal'].map((name) => join(world.directory, name))
+    const whole = files.map((file) => readFileSync(file))
+    const kernel = entries()
+    for (const [i, file] of files.entries()) {
+      for (let at = 0; at < (whole[i]?.length ?? 0); at += 3) {
+        files.forEach((one, n) => writeFileSync(one, whole[n] ?? ''))
+        writeFileSync(file, damage(whole[i] ?? new Uint8Array(), at))
+        expect(entries()).toEqual(kernel)
+        world.restart()
+        const generation = world.offer(both)
+        while (!world.messages.some((message) => message.type === 'ack' && message.generation === generation)) {
+          world.core.slice()
+          expect([world.verdict(7, '192.0.2.2', 443), world.verdict(8, '192.0.2.1', 443)]).toEqual([
+            undefined,
+            undefined,
+          ])
+        }
+        expect(world.learn(7, 'www.example.com', ['192.0.2.1', '2001:db8::1'], 300)).toBe(0)
+        expect(world.learn(8, 'www.example.org', ['192.0.2.2'], 300)).toBe(0)
+        expect([world.verdict(7, '192.0.2.1', 443), world.verdict(8, '192.0.2.2', 443)]).toEqual(['allow', 'allow'])
+        expect(world.verdict(7, '192.0.2.2', 443)).toBeUndefined()
+        world.messages.length = 0
+        for (const [key, identity] of kernel) {
+          const entry = world.ipcache.entries.get(key)
+          if (entry !== undefined) world.ipcache.entries.set(key, { ...entry, identity })
+        }
+      }
+    }
+  })
+
+  it.each([
     ['of another boot', () => (world.bootId = new Uint8Array(16).fill(8))],
     ['that is no state file', () => writeFileSync(join(world.directory, SNAPSHOT_FILE), 'hello, this is not it')],
     [
