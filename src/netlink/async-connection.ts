@@ -27,6 +27,8 @@ export interface AsyncNetlinkConnection {
   query(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
   /** A whole dump: begun anew when the table changed meanwhile. */
   dump(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
+  /** The first message of a dump that is then left alone: the connection must be closed after it. */
+  begin(what: string, type: number, parts: readonly Uint8Array[]): Promise<Message>
   /** Takes the socket for one exchange that `act` makes itself; answers must bear `sequence`. */
   exclusively<T>(act: (fd: Fd, sequence: number) => Promise<T>): Promise<T>
   /** The kernel's port id of the socket: what it does for us it tells others with this number. */
@@ -98,6 +100,18 @@ export function openAsyncConnection(
         if (!answer.interrupted) return answer.messages
       }
       throw new SekishoError('SEKISHO_NETLINK_INTERRUPTED', what)
+    },
+    begin(what, type, parts) {
+      return exclusively(async (from, number) => {
+        await native.netlinkSendAsync(from, encodeMessage(type, NLM_F_DUMP | NLM_F_REQUEST, number, parts))
+        const answer = new Answer(what, number, port)
+        for (;;) {
+          const whole = answer.take(await receive(from, answerMs))
+          const [first] = answer.messages
+          if (first !== undefined) return first
+          if (whole) throw new SekishoError('SEKISHO_NETLINK_PROTOCOL', `${what}: an empty dump`)
+        }
+      })
     },
     async batch(requests) {
       const refusals: (NetlinkError | undefined)[] = []

@@ -1,6 +1,11 @@
 /** The netlink protocol and the parts of rtnetlink and generic netlink that are used here. */
 export { type AsyncAddresses, asyncAddresses, type InterfaceAddress, listAddresses } from './addresses.ts'
-export { type AsyncNetlinkConnection, type AsyncNetlinkDoor, openAsyncConnection } from './async-connection.ts'
+export {
+  type AsyncConnectionOptions,
+  type AsyncNetlinkConnection,
+  type AsyncNetlinkDoor,
+  openAsyncConnection,
+} from './async-connection.ts'
 export { BATCH_REQUESTS, type Request } from './batch.ts'
 export { type NetlinkConnection, type NetlinkDoor, openConnection } from './connection.ts'
 export {

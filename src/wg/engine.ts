@@ -26,6 +26,7 @@ import {
   type EngineTuning,
   type SelfAddresses,
 } from './engine/types.ts'
+import { Timers } from './engine/timers.ts'
 import { EngineView } from './engine/view.ts'
 import { probeAddresses, sameAddresses, type PeerAddresses } from './engine/wanted.ts'
 import type { Target } from './activation.ts'
@@ -38,6 +39,7 @@ import type { KeyEvent, ProbeResult, ProbeTarget } from './seams.ts'
 import { SLOTS, otherSlot, type Slot } from './slots.ts'
 
 export type * from './engine/types.ts'
+export { cleanupEngine } from './engine/cleanup.ts'
 export { engineClock } from './engine/clock.ts'
 export { probeAddresses } from './engine/wanted.ts'
 
@@ -47,39 +49,12 @@ const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_
 const ASK_MS = 250
 const TARGETS_MS = 50
 const READY_SHARE = 0.95
+/** Records of one turn of the event loop at the start. */
+const TAKEN_TOGETHER = 512
 /** The end does not wait longer for what runs. */
 const STOP_MS = 20_000
 
 export const createEngine = (options: EngineOptions, parts: EngineParts): Engine => new SealEngine(options, parts)
-
-/** Takes everything of ours out of the kernel and the directory. No engine may run. Tries all, then throws the first error. */
-export async function cleanupEngine(
-  devices: readonly string[],
-  {
-    driver,
-    routing,
-    guard,
-    directory,
-  }: Pick<EngineParts, 'driver' | 'routing' | 'guard'> & {
-    readonly directory?: EngineParts['directory']
-  },
-): Promise<void> {
-  const acts = [
-    () => routing.cleanup(),
-    ...devices.map((name) => () => driver.delete(name)),
-    () => guard.cleanup(),
-    () => directory?.withdraw(),
-  ]
-  const errors: unknown[] = []
-  for (const act of acts) {
-    try {
-      await act()
-    } catch (error) {
-      errors.push(error)
-    }
-  }
-  if (errors.length > 0) throw errors[0]
-}
 
 /** Runs the machine: what happens becomes events, and effects become calls. Decides nothing itself. */
 class SealEngine implements Engine {
@@ -98,7 +73,7 @@ class SealEngine implements Engine {
   readonly #probing: Probing
   readonly #excuses: Excuses
   readonly #rotations = new RotationLog()
-  readonly #timers = new Map<string, () => void>()
+  readonly #timers: Timers
   readonly #legacy = new Legacy()
   readonly #foundKeys: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
   readonly #view: EngineView
@@ -125,6 +100,7 @@ class SealEngine implements Engine {
     }
     const faults = new Faults(log, clock)
     this.#faults = faults
+    this.#timers = new Timers(clock, faults)
     this.#keyLog = new KeyLog(parts.keyLog)
     this.#probing = new Probing(tuning)
     this.#excuses = new Excuses(options.excuseAfterMs)
@@ -243,12 +219,12 @@ class SealEngine implements Engine {
     }
     this.#feedOfDirectory.open()
     await endsWithin(clock, this.#tuning.startWaitMs, this.#feedOfDirectory.complete)
-    if (!this.#stopped) this.#begin([keys[0] ?? '', keys[1] ?? ''])
+    if (!this.#stopped) await this.#begin([keys[0] ?? '', keys[1] ?? ''])
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
-    for (const cancel of this.#timers.values()) cancel()
+    this.#timers.stop()
     const { clock, prober, counter, routing, guard } = this.#parts
     const work = Promise.all([this.#poller.stop(), this.#executor.stop(), this.#jobs.stop()])
     if (!(await endsWithin(clock, STOP_MS, work))) this.#faults.tell('ending the work in hand', new Error('it hangs'))
@@ -334,7 +310,7 @@ class SealEngine implements Engine {
   }
 
   /** The machine begins with what kernel and directory say. */
-  #begin(keys: readonly [string, string]): void {
+  async #begin(keys: readonly [string, string]): Promise<void> {
     const { clock } = this.#parts
     const now = clock.monotonicMs()
     const { own, view } = this.#feedOfDirectory
@@ -350,7 +326,6 @@ class SealEngine implements Engine {
     this.#publisher.created = own?.created
     this.#do(effects, now)
     if (own !== undefined && !this.#says(own)) this.#feed({ kind: 'republish' })
-    for (const record of view.records.values()) this.#peer(record)
     this.#feedOfDirectory.attach({
       peer: (record) => {
         this.#peer(record)
@@ -365,32 +340,35 @@ class SealEngine implements Engine {
         this.#publisher.setOpen()
       },
     })
+    await this.#takeAll()
+    if (this.#stopped) return
     if (own !== undefined || view.complete) this.#publisher.setOpen()
     this.#poller.start()
-    this.#every('ask', ASK_MS, () => {
+    this.#timers.every('ask', ASK_MS, () => {
       this.#probing.askDue(this.#now(), this.#parts.prober, clock.monotonicMs())
     })
     this.#tick()
+  }
+
+  /** Nothing is decided before all are taken; what the directory tells meanwhile is taken as it comes. */
+  async #takeAll(): Promise<void> {
+    const { records } = this.#feedOfDirectory.view
+    let taken = 0
+    for (const key of [...records.keys()]) {
+      const record = records.get(key)
+      if (record === undefined || this.#peers.get(record.nodeUID) !== undefined) continue
+      this.#peer(record)
+      if (++taken % TAKEN_TOGETHER !== 0) continue
+      // Whoever waits for the event loop gets it in between.
+      await sleep(this.#parts.clock, 0)
+      if (this.#stopped) return
+    }
   }
 
   /** The addresses in our record are those that we have. */
   #says(own: NodeRecord): boolean {
     const { endpoints, prefixes, nodeIPs } = this.#publisher.addresses()
     return JSON.stringify([endpoints, prefixes, nodeIPs]) === JSON.stringify([own.endpoints, own.prefixes, own.nodeIPs])
-  }
-
-  #every(name: string, ms: number, act: () => void): void {
-    this.#after(name, ms, () => {
-      this.#every(name, ms, act)
-      act()
-    })
-  }
-
-  /** One timer of a name: a later one takes its place. */
-  #after(name: string, ms: number, act: () => void): void {
-    this.#timers.get(name)?.()
-    if (this.#stopped) return
-    this.#timers.set(name, this.#parts.clock.setTimer(act, ms))
   }
 
   #feed(event: WgEvent): void {
@@ -523,7 +501,7 @@ class SealEngine implements Engine {
 
   /** The list of peers to ask, made once for many records. */
   #targets(): void {
-    this.#after('targets', TARGETS_MS, () => {
+    this.#timers.after('targets', TARGETS_MS, () => {
       const targets = [...this.#peers.all].map(([uid, peer]): ProbeTarget => {
         const nodeIPs: Ip[] = peer.nodeIPs.map(({ ip }) => ip)
         return { uid, addresses: probeAddresses(peer.prefixes, nodeIPs) }
@@ -543,6 +521,21 @@ class SealEngine implements Engine {
   }
 
   #tick(): void {
+    try {
+      this.#turn()
+    } finally {
+      const next = this.#state
+      const repairing =
+        next?.queue.some(({ reason }) => reason === 'Repair') === true ||
+        ((next?.rotation.phase === 'waiting' || next?.rotation.phase === 'draining') &&
+          next.rotation.reason === 'Repair')
+      this.#timers.after('tick', repairing ? this.#tuning.repairTickMs : this.#tuning.tickMs, () => {
+        this.#tick()
+      })
+    }
+  }
+
+  #turn(): void {
     if (this.#state === undefined || this.#stopped) return
     const { clock, counter } = this.#parts
     const wallMs = clock.wallMs()
@@ -566,13 +559,6 @@ class SealEngine implements Engine {
     }
     if (this.#feedOfDirectory.overrun(this.#state.acknowledged, now)) this.#feed({ kind: 'republish' })
     this.#openLeftovers()
-    const next = this.#state
-    const repairing =
-      next.queue.some(({ reason }) => reason === 'Repair') ||
-      ((next.rotation.phase === 'waiting' || next.rotation.phase === 'draining') && next.rotation.reason === 'Repair')
-    this.#after('tick', repairing ? this.#tuning.repairTickMs : this.#tuning.tickMs, () => {
-      this.#tick()
-    })
   }
 
   /** What an earlier run routed and protected for peers that nobody knows any more goes, when all who exist are known. */

@@ -5,18 +5,25 @@ const CHUNK = 64
  * microsecond's worth of copying, and old tables stay as they were.
  */
 export class PeerTable<T extends { readonly uid: string }> implements Iterable<T> {
-  readonly #places: ReadonlyMap<string, number>
+  /**
+   * Shared with the tables before and after: a place that was given once stays the UID's, and a table whose row there is not set
+   * does not have it. So thousands of rows that come one by one do not copy the map each time.
+   */
+  readonly #places: Map<string, number>
   readonly #chunks: readonly (readonly (T | undefined)[])[]
   readonly #free: readonly number[]
+  readonly size: number
 
   constructor(
-    places: ReadonlyMap<string, number> = new Map(),
+    places = new Map<string, number>(),
     chunks: readonly (readonly (T | undefined)[])[] = [],
     free: readonly number[] = [],
+    size = places.size,
   ) {
     this.#places = places
     this.#chunks = chunks
     this.#free = free
+    this.size = size
   }
 
   static of<T extends { readonly uid: string }>(rows: readonly T[]): PeerTable<T> {
@@ -27,10 +34,6 @@ export class PeerTable<T extends { readonly uid: string }> implements Iterable<T
     return new PeerTable(places, chunks)
   }
 
-  get size(): number {
-    return this.#places.size
-  }
-
   get(uid: string): T | undefined {
     const place = this.#places.get(uid)
     return place === undefined ? undefined : this.#chunks[Math.floor(place / CHUNK)]?.[place % CHUNK]
@@ -38,19 +41,27 @@ export class PeerTable<T extends { readonly uid: string }> implements Iterable<T
 
   with(row: T): PeerTable<T> {
     const known = this.#places.get(row.uid)
-    if (known !== undefined) return new PeerTable(this.#places, this.#put(known, row), this.#free)
+    if (known !== undefined) {
+      const size = this.get(row.uid) === undefined ? this.size + 1 : this.size
+      return new PeerTable(this.#places, this.#put(known, row), this.#free, size)
+    }
     const free = this.#free.at(-1)
-    const place = free ?? this.#places.size
-    const places = new Map(this.#places).set(row.uid, place)
-    return new PeerTable(places, this.#put(place, row), free === undefined ? this.#free : this.#free.slice(0, -1))
+    if (free === undefined) {
+      const place = this.#places.size
+      this.#places.set(row.uid, place)
+      return new PeerTable(this.#places, this.#put(place, row), this.#free, this.size + 1)
+    }
+    // Other tables may have given the free place to another: theirs is another map.
+    const places = new Map(this.#places).set(row.uid, free)
+    return new PeerTable(places, this.#put(free, row), this.#free.slice(0, -1), this.size + 1)
   }
 
   without(uid: string): PeerTable<T> {
     const place = this.#places.get(uid)
-    if (place === undefined) return this
+    if (place === undefined || this.get(uid) === undefined) return this
     const places = new Map(this.#places)
     places.delete(uid)
-    return new PeerTable(places, this.#put(place, undefined), [...this.#free, place])
+    return new PeerTable(places, this.#put(place, undefined), [...this.#free, place], this.size - 1)
   }
 
   /** Rows for which `change` gives the same object are not copied. It must not change the UID. */
@@ -68,7 +79,7 @@ export class PeerTable<T extends { readonly uid: string }> implements Iterable<T
       changed ||= copy !== undefined
       return copy ?? chunk
     })
-    return changed ? new PeerTable(this.#places, chunks, this.#free) : this
+    return changed ? new PeerTable(this.#places, chunks, this.#free, this.size) : this
   }
 
   *[Symbol.iterator](): Iterator<T> {

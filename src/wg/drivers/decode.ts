@@ -1,17 +1,8 @@
 import { SekishoError } from '../../core/errors.ts'
 import { type Cidr, formatCidr, maxBits } from '../../core/ip.ts'
-import {
-  type Attribute,
-  findAttribute,
-  parseAttributes,
-  readNested,
-  readU16,
-  readU32,
-  readU64,
-  readU8,
-} from '../../netlink/attributes.ts'
+import { AttributeReader } from '../../netlink/attributes.ts'
 import { AF_INET, AF_INET6 } from '../../netlink/constants.ts'
-import { genericBody } from '../../netlink/generic.ts'
+import { GENERIC_HEADER_BYTES } from '../../netlink/generic.ts'
 import type { Message } from '../../netlink/message.ts'
 import { encodeKey, KEY_BYTES } from '../keys.ts'
 import type { WgDevice, WgEndpoint, WgPeer } from '../ports.ts'
@@ -43,51 +34,143 @@ export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
   return undefined
 }
 
+/** A device of thousands of peers comes several times a minute, so nothing is made here that is not in the answer. */
+class DeviceReader {
+  readonly peers = new Map<string, Draft>()
+  readonly #name: string
+  /** What a peer that goes on in a later message has already. */
+  readonly #known = new Map<string, Set<string>>()
+
+  constructor(name: string) {
+    this.#name = name
+  }
+
+  head(message: Message): Omit<WgDevice, 'peers'> {
+    const reader = this.#reader(message)
+    const head = { name: this.#name, publicKey: undefined as string | undefined, listenPort: 0, fwmark: 0 }
+    while (reader.next()) {
+      if (reader.type === WGDEVICE_A_PUBLIC_KEY)
+        head.publicKey = reader.length === KEY_BYTES ? encodeKey(reader.payload()) : undefined
+      else if (reader.type === WGDEVICE_A_LISTEN_PORT) head.listenPort = reader.u16() ?? 0
+      else if (reader.type === WGDEVICE_A_FWMARK) head.fwmark = reader.u32() ?? 0
+    }
+    if (reader.broken) throw this.#malformed('attributes')
+    return head
+  }
+
+  takePeers(message: Message): void {
+    const reader = this.#reader(message)
+    while (reader.next()) {
+      if (reader.type !== WGDEVICE_A_PEERS) continue
+      const peers = reader.nested()
+      while (peers.next()) this.#takePeer(peers.nested())
+      if (peers.broken) throw this.#malformed('a peer')
+    }
+    if (reader.broken) throw this.#malformed('attributes')
+  }
+
+  #takePeer(reader: AttributeReader): void {
+    let allowedIps: AttributeReader | undefined
+    let publicKey: string | undefined
+    let endpoint: WgEndpoint | undefined
+    let lastHandshakeNs = 0n
+    let [keepalive, rxBytes, txBytes] = [0, 0, 0]
+    while (reader.next()) {
+      switch (reader.type) {
+        case WGPEER_A_PUBLIC_KEY:
+          publicKey = reader.length === KEY_BYTES ? encodeKey(reader.payload()) : undefined
+          break
+        case WGPEER_A_ENDPOINT:
+          endpoint = decodeEndpoint(reader.payload())
+          break
+        case WGPEER_A_KEEPALIVE:
+          keepalive = reader.u16() ?? 0
+          break
+        case WGPEER_A_LAST_HANDSHAKE:
+          lastHandshakeNs = timeOf(reader)
+          break
+        case WGPEER_A_RX_BYTES:
+          rxBytes = reader.u64() ?? 0
+          break
+        case WGPEER_A_TX_BYTES:
+          txBytes = reader.u64() ?? 0
+          break
+        case WGPEER_A_ALLOWEDIPS:
+          allowedIps = reader.nested()
+          break
+      }
+    }
+    if (reader.broken || publicKey === undefined) throw this.#malformed('a peer')
+    const goesOn = this.peers.get(publicKey)
+    const peer = goesOn ?? { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps: [] }
+    if (goesOn === undefined) this.peers.set(publicKey, peer)
+    if (allowedIps !== undefined) this.#takeAllowedIps(peer, allowedIps, goesOn !== undefined)
+  }
+
+  #takeAllowedIps({ publicKey, allowedIps }: Draft, reader: AttributeReader, goesOn: boolean): void {
+    let known: Set<string> | undefined
+    if (goesOn) {
+      known = this.#known.get(publicKey) ?? new Set(allowedIps.map(formatCidr))
+      this.#known.set(publicKey, known)
+    }
+    while (reader.next()) {
+      const cidr = allowedIpOf(reader.nested())
+      if (cidr === undefined) throw this.#malformed('an allowed IP')
+      if (known !== undefined) {
+        const text = formatCidr(cidr)
+        if (known.has(text)) continue
+        known.add(text)
+      }
+      allowedIps.push(cidr)
+    }
+    if (reader.broken) throw this.#malformed('an allowed IP')
+  }
+
+  #reader({ body }: Message): AttributeReader {
+    if (body.length < GENERIC_HEADER_BYTES) throw this.#malformed('attributes')
+    return new AttributeReader(body, GENERIC_HEADER_BYTES)
+  }
+
+  #malformed(why: string): SekishoError {
+    return new SekishoError('SEKISHO_WG_PROTOCOL', `${this.#name}: ${why}`)
+  }
+}
+
+type Draft = Omit<WgPeer, 'allowedIps'> & { readonly allowedIps: Cidr[] }
+
 /** struct __kernel_timespec: two s64. Older forms have two s32. */
-function decodeTime(bytes: Uint8Array | undefined): bigint {
-  if (bytes === undefined) return 0n
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (bytes.length === 16) return view.getBigInt64(0, true) * 1_000_000_000n + view.getBigInt64(8, true)
-  if (bytes.length === 8) return BigInt(view.getInt32(0, true)) * 1_000_000_000n + BigInt(view.getInt32(4, true))
+function timeOf(reader: AttributeReader): bigint {
+  const { view, at, length } = reader
+  if (length === 16) {
+    const seconds = view.getBigInt64(at, true)
+    return seconds === 0n ? view.getBigInt64(at + 8, true) : seconds * 1_000_000_000n + view.getBigInt64(at + 8, true)
+  }
+  if (length === 8) return BigInt(view.getInt32(at, true)) * 1_000_000_000n + BigInt(view.getInt32(at + 4, true))
   return 0n
 }
 
-function decodeAllowedIp(attributes: readonly Attribute[]): Cidr | undefined {
-  const number = readU16(attributes, WGALLOWEDIP_A_FAMILY)
-  const bytes = findAttribute(attributes, WGALLOWEDIP_A_IPADDR)
-  const bits = readU8(attributes, WGALLOWEDIP_A_CIDR_MASK)
-  const family = number === AF_INET ? 4 : number === AF_INET6 ? 6 : undefined
-  if (family === undefined || bits === undefined || bytes?.length !== maxBits(family) / 8 || bits > maxBits(family))
-    return undefined
+function allowedIpOf(reader: AttributeReader): Cidr | undefined {
+  let family: 4 | 6 | undefined
+  let bytes: Uint8Array | undefined
+  let bits: number | undefined
+  while (reader.next()) {
+    if (reader.type === WGALLOWEDIP_A_FAMILY) {
+      const number = reader.u16()
+      family = number === AF_INET ? 4 : number === AF_INET6 ? 6 : undefined
+    } else if (reader.type === WGALLOWEDIP_A_IPADDR) bytes = reader.payload()
+    else if (reader.type === WGALLOWEDIP_A_CIDR_MASK) bits = reader.u8()
+  }
+  if (reader.broken || family === undefined || bits === undefined || bytes === undefined) return undefined
+  if (bytes.length !== maxBits(family) / 8 || bits > maxBits(family)) return undefined
   return { ip: { family, bytes: bytes.slice() }, bits }
 }
 
-/** Undefined stands for what cannot be parsed. */
-function elements(attributes: readonly Attribute[], type: number): readonly (readonly Attribute[] | undefined)[] {
-  if (findAttribute(attributes, type) === undefined) return []
-  return readNested(attributes, type)?.map((element) => parseAttributes(element.payload)) ?? [undefined]
-}
-
-/** A peer that may still lack allowed IPs, which later messages bring. */
-interface Growing {
-  readonly peer: Omit<WgPeer, 'allowedIps'>
-  readonly allowedIps: Map<string, Cidr>
-}
-
-function startPeer(publicKey: string, attributes: readonly Attribute[]): Growing {
-  const endpoint = findAttribute(attributes, WGPEER_A_ENDPOINT)
-  return {
-    peer: {
-      publicKey,
-      endpoint: endpoint && decodeEndpoint(endpoint),
-      keepalive: readU16(attributes, WGPEER_A_KEEPALIVE) ?? 0,
-      lastHandshakeNs: decodeTime(findAttribute(attributes, WGPEER_A_LAST_HANDSHAKE)),
-      rxBytes: Number(readU64(attributes, WGPEER_A_RX_BYTES) ?? 0n),
-      txBytes: Number(readU64(attributes, WGPEER_A_TX_BYTES) ?? 0n),
-    },
-    allowedIps: new Map(),
-  }
-}
+/**
+ * What the first message of a dump says of the device itself.
+ *
+ * @throws SekishoError SEKISHO_WG_PROTOCOL
+ */
+export const decodeHead = (name: string, first: Message): Omit<WgDevice, 'peers'> => new DeviceReader(name).head(first)
 
 /**
  * A device from the messages of its dump. The first has the attributes of the device, the others peers only; a peer whose
@@ -96,37 +179,10 @@ function startPeer(publicKey: string, attributes: readonly Attribute[]): Growing
  * @throws SekishoError SEKISHO_WG_PROTOCOL
  */
 export function decodeDevice(name: string, messages: readonly Message[]): WgDevice {
-  const malformed = (why: string): SekishoError => new SekishoError('SEKISHO_WG_PROTOCOL', `${name}: ${why}`)
-  let head: Omit<WgDevice, 'peers'> | undefined
-  const peers = new Map<string, Growing>()
-  for (const message of messages) {
-    const attributes = genericBody(message)?.attributes
-    if (attributes === undefined) throw malformed('attributes')
-    if (head === undefined) {
-      const key = findAttribute(attributes, WGDEVICE_A_PUBLIC_KEY)
-      head = {
-        name,
-        publicKey: key?.length === KEY_BYTES ? encodeKey(key) : undefined,
-        listenPort: readU16(attributes, WGDEVICE_A_LISTEN_PORT) ?? 0,
-        fwmark: readU32(attributes, WGDEVICE_A_FWMARK) ?? 0,
-      }
-    }
-    for (const element of elements(attributes, WGDEVICE_A_PEERS)) {
-      const key = element && findAttribute(element, WGPEER_A_PUBLIC_KEY)
-      if (element === undefined || key?.length !== KEY_BYTES) throw malformed('a peer')
-      const publicKey = encodeKey(key)
-      const growing = peers.get(publicKey) ?? startPeer(publicKey, element)
-      peers.set(publicKey, growing)
-      for (const entry of elements(element, WGPEER_A_ALLOWEDIPS)) {
-        const cidr = entry && decodeAllowedIp(entry)
-        if (cidr === undefined) throw malformed('an allowed IP')
-        growing.allowedIps.set(formatCidr(cidr), cidr)
-      }
-    }
-  }
-  if (head === undefined) throw malformed('an empty dump')
-  return {
-    ...head,
-    peers: [...peers.values()].map(({ peer, allowedIps }) => ({ ...peer, allowedIps: [...allowedIps.values()] })),
-  }
+  const reader = new DeviceReader(name)
+  const [first] = messages
+  if (first === undefined) throw new SekishoError('SEKISHO_WG_PROTOCOL', `${name}: an empty dump`)
+  const head = reader.head(first)
+  for (const message of messages) reader.takePeers(message)
+  return { ...head, peers: [...reader.peers.values()] }
 }

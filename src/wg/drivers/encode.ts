@@ -1,12 +1,5 @@
 import type { Cidr } from '../../core/ip.ts'
-import {
-  attribute,
-  attributeNested,
-  attributeU16,
-  attributeU32,
-  attributeU8,
-  NLA_HEADER_BYTES,
-} from '../../netlink/attributes.ts'
+import { attributeNested, AttributeWriter, NLA_HEADER_BYTES } from '../../netlink/attributes.ts'
 import { AF_INET, AF_INET6 } from '../../netlink/constants.ts'
 import type { WgEndpoint, WgPeerSet } from '../ports.ts'
 import {
@@ -46,54 +39,65 @@ export function encodeEndpoint(endpoint: WgEndpoint): Uint8Array {
   return out
 }
 
-const encodeAllowedIp = (cidr: Cidr, remove: boolean): Uint8Array =>
-  attributeNested(0, [
-    attributeU16(WGALLOWEDIP_A_FAMILY, cidr.ip.family === 4 ? AF_INET : AF_INET6),
-    attribute(WGALLOWEDIP_A_IPADDR, cidr.ip.bytes),
-    attributeU8(WGALLOWEDIP_A_CIDR_MASK, cidr.bits),
-    ...(remove ? [attributeU32(WGALLOWEDIP_A_FLAGS, WGALLOWEDIP_F_REMOVE_ME)] : []),
-  ])
+/** One element is written at a time. */
+const writer = new AttributeWriter()
 
-const encodePeer = (publicKey: string, flags: number, rest: readonly Uint8Array[]): Uint8Array =>
-  attributeNested(0, [
-    attribute(WGPEER_A_PUBLIC_KEY, keyBytes(publicKey)),
-    ...(flags === 0 ? [] : [attributeU32(WGPEER_A_FLAGS, flags)]),
-    ...rest,
-  ])
+function writeAllowedIps(cidrs: readonly Cidr[], remove: boolean): void {
+  const nest = writer.begin(WGPEER_A_ALLOWEDIPS)
+  for (const { ip, bits } of cidrs) {
+    const element = writer.begin(0)
+    writer.u16(WGALLOWEDIP_A_FAMILY, ip.family === 4 ? AF_INET : AF_INET6)
+    writer.bytes(WGALLOWEDIP_A_IPADDR, ip.bytes)
+    writer.u8(WGALLOWEDIP_A_CIDR_MASK, bits)
+    if (remove) writer.u32(WGALLOWEDIP_A_FLAGS, WGALLOWEDIP_F_REMOVE_ME)
+    writer.end(element)
+  }
+  writer.end(nest)
+}
+
+/** One element of WGDEVICE_A_PEERS: the key, flags unless 0, and what `rest` writes. */
+function encodePeer(publicKey: string, flags: number, rest: () => void): Uint8Array {
+  writer.reset()
+  const element = writer.begin(0)
+  writer.bytes(WGPEER_A_PUBLIC_KEY, keyBytes(publicKey))
+  if (flags !== 0) writer.u32(WGPEER_A_FLAGS, flags)
+  rest()
+  writer.end(element)
+  return writer.take()
+}
 
 const slices = <T>(list: readonly T[], size: number): (readonly T[])[] =>
   Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size))
 
 /** The elements that add or change a peer, but take nothing from it: more than one when its allowed IPs are many. */
 export function encodePeerSet(peer: WgPeerSet): Uint8Array[] {
-  const fixed: Uint8Array[] = []
-  if (peer.endpoint !== undefined) fixed.push(attribute(WGPEER_A_ENDPOINT, encodeEndpoint(peer.endpoint)))
-  if (peer.keepalive !== undefined) fixed.push(attributeU16(WGPEER_A_KEEPALIVE, peer.keepalive))
-  const [first = [], ...others] = slices(peer.addAllowedIps ?? [], MAX_ALLOWED_IPS).map((part) => [
-    attributeNested(
-      WGPEER_A_ALLOWEDIPS,
-      part.map((cidr) => encodeAllowedIp(cidr, false)),
-    ),
-  ])
-  return [
-    encodePeer(peer.publicKey, peer.updateOnly === true ? WGPEER_F_UPDATE_ONLY : 0, [...fixed, ...first]),
+  const { publicKey, endpoint, keepalive } = peer
+  const [first, ...others] = slices(peer.addAllowedIps ?? [], MAX_ALLOWED_IPS)
+  const whole = encodePeer(publicKey, peer.updateOnly === true ? WGPEER_F_UPDATE_ONLY : 0, () => {
+    if (endpoint !== undefined) writer.bytes(WGPEER_A_ENDPOINT, encodeEndpoint(endpoint))
+    if (keepalive !== undefined) writer.u16(WGPEER_A_KEEPALIVE, keepalive)
+    if (first !== undefined) writeAllowedIps(first, false)
+  })
+  if (others.length === 0) return [whole]
+  const rest = others.map((part) =>
     // The rest of a list must not make the peer anew.
-    ...others.map((nest) => encodePeer(peer.publicKey, WGPEER_F_UPDATE_ONLY, nest)),
-  ]
+    encodePeer(publicKey, WGPEER_F_UPDATE_ONLY, () => {
+      writeAllowedIps(part, false)
+    }),
+  )
+  return [whole, ...rest]
 }
 
 /** The elements that take allowed IPs from a peer, on kernels that can. */
 export const encodeAllowedIpRemovals = (peer: WgPeerSet): Uint8Array[] =>
   slices(peer.removeAllowedIps ?? [], MAX_ALLOWED_IPS).map((part) =>
-    encodePeer(peer.publicKey, WGPEER_F_UPDATE_ONLY, [
-      attributeNested(
-        WGPEER_A_ALLOWEDIPS,
-        part.map((cidr) => encodeAllowedIp(cidr, true)),
-      ),
-    ]),
+    encodePeer(peer.publicKey, WGPEER_F_UPDATE_ONLY, () => {
+      writeAllowedIps(part, true)
+    }),
   )
 
-export const encodePeerRemoval = (publicKey: string): Uint8Array => encodePeer(publicKey, WGPEER_F_REMOVE_ME, [])
+export const encodePeerRemoval = (publicKey: string): Uint8Array =>
+  encodePeer(publicKey, WGPEER_F_REMOVE_ME, () => undefined)
 
 /** The elements in as many WGDEVICE_A_PEERS as it takes, in their order. */
 export function packPeers(elements: readonly Uint8Array[], most: number): Uint8Array[] {

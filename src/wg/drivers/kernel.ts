@@ -6,6 +6,7 @@ import { attributeString, attributeU16, attributeU32 } from '../../netlink/attri
 import { NLM_F_ACK, NLM_F_REQUEST } from '../../netlink/constants.ts'
 import { encodeMessage } from '../../netlink/message.ts'
 import {
+  type AsyncConnectionOptions,
   type AsyncLinks,
   type AsyncNetlinkConnection,
   asyncLinks,
@@ -19,7 +20,7 @@ import {
 } from '../../netlink/netlink.ts'
 import { encodeKey } from '../keys.ts'
 import type { WgDevice, WgDeviceOptions, WgDriver, WgFeatures, WgPeerBatch } from '../ports.ts'
-import { decodeDevice } from './decode.ts'
+import { decodeDevice, decodeHead } from './decode.ts'
 import { InOrder } from './in-order.ts'
 import { detour, takesAllowedIps } from './detour.ts'
 import { encodeAllowedIpRemovals, encodePeerRemoval, encodePeerSet, packBatch } from './encode.ts'
@@ -49,6 +50,8 @@ const ANSWER_MS = 15_000
 export class KernelWgDriver implements WgDriver {
   readonly kind = 'kernel'
   readonly #native: KernelWgDoor
+  /** Private keys are blanked before they come here. */
+  readonly #receiving: AsyncConnectionOptions
   readonly #generic: AsyncNetlinkConnection
   readonly #route: AsyncNetlinkConnection
   readonly #links: AsyncLinks
@@ -58,10 +61,8 @@ export class KernelWgDriver implements WgDriver {
 
   constructor(native: KernelWgDoor) {
     this.#native = native
-    this.#generic = openAsyncConnection(native, NETLINK_GENERIC, {
-      receive: (fd, timeoutMs) => native.wgReceive(fd, timeoutMs),
-      answerMs: ANSWER_MS,
-    })
+    this.#receiving = { receive: (fd, timeoutMs) => native.wgReceive(fd, timeoutMs), answerMs: ANSWER_MS }
+    this.#generic = openAsyncConnection(native, NETLINK_GENERIC, this.#receiving)
     this.#route = openAsyncConnection(native, NETLINK_ROUTE, { answerMs: ANSWER_MS })
     this.#links = asyncLinks(this.#route)
   }
@@ -118,7 +119,7 @@ export class KernelWgDriver implements WgDriver {
     const link = await this.#links.find(name)
     if (link?.kind !== KIND) throw deviceError(name, `an interface of kind ${link?.kind ?? 'none'} has the name`)
     if (link.mtu !== options.mtu) await this.#links.setMtu(link.index, options.mtu)
-    const device = await this.#mustRead(name)
+    const device = await this.#mustReadHead(name)
     const changes = {
       ...(device.listenPort === options.listenPort ? {} : { listenPort: options.listenPort }),
       ...(device.fwmark === options.fwmark ? {} : { fwmark: options.fwmark }),
@@ -137,10 +138,29 @@ export class KernelWgDriver implements WgDriver {
   }
 
   async #read(name: string): Promise<WgDevice | undefined> {
+    return this.#asked(name, async (id, body) =>
+      decodeDevice(name, await this.#generic.dump(`WireGuard device ${name}`, id, body)),
+    )
+  }
+
+  /** Without the peers: the first datagram of the dump is enough, and the kernel makes no other. */
+  async #readHead(name: string): Promise<Omit<WgDevice, 'peers'> | undefined> {
+    return this.#asked(name, async (id, body) => {
+      // On a socket of its own, which is closed with the dump on it.
+      const connection = openAsyncConnection(this.#native, NETLINK_GENERIC, this.#receiving)
+      try {
+        return decodeHead(name, await connection.begin(`WireGuard device ${name}`, id, body))
+      } finally {
+        await connection.close()
+      }
+    })
+  }
+
+  async #asked<T>(name: string, act: (id: number, body: readonly Uint8Array[]) => Promise<T>): Promise<T | undefined> {
     const { id } = await this.#resolved()
     const body = encodeGeneric(WG_CMD_GET_DEVICE, WG_GENL_VERSION, [attributeString(WGDEVICE_A_IFNAME, name)])
     try {
-      return decodeDevice(name, await this.#generic.dump(`WireGuard device ${name}`, id, body))
+      return await act(id, body)
     } catch (error) {
       if (isRefusal(error, 'ENODEV')) return undefined
       if (isRefusal(error, 'EOPNOTSUPP')) throw deviceError(name, 'an interface of another kind has the name')
@@ -177,7 +197,7 @@ export class KernelWgDriver implements WgDriver {
 
   async #rotateKey(name: string): Promise<string> {
     const { id } = await this.#resolved()
-    const before = await this.#mustRead(name)
+    const before = await this.#mustReadHead(name)
     const body = encodeGeneric(WG_CMD_SET_DEVICE, WG_GENL_VERSION, [attributeString(WGDEVICE_A_IFNAME, name)])
     await this.#generic.exclusively(async (fd, sequence) => {
       const prefix = encodeMessage(id, NLM_F_REQUEST | NLM_F_ACK, sequence, body)
@@ -187,7 +207,7 @@ export class KernelWgDriver implements WgDriver {
         throw deviceError(name, `a new key is refused: ${(error as NativeError).errnoName ?? 'unknown'}`, error)
       }
     })
-    const { publicKey } = await this.#mustRead(name)
+    const { publicKey } = await this.#mustReadHead(name)
     if (publicKey === undefined || publicKey === before.publicKey) throw deviceError(name, 'the key has not changed')
     return publicKey
   }
@@ -215,6 +235,12 @@ export class KernelWgDriver implements WgDriver {
     const device = await this.#read(name)
     if (device === undefined) throw deviceError(name, 'there is no such device')
     return device
+  }
+
+  async #mustReadHead(name: string): Promise<Omit<WgDevice, 'peers'>> {
+    const head = await this.#readHead(name)
+    if (head === undefined) throw deviceError(name, 'there is no such device')
+    return head
   }
 
   async #set(name: string, attributes: readonly Uint8Array[]): Promise<void> {

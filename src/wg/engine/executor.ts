@@ -1,6 +1,6 @@
 import { formatCidr, type Cidr } from '../../core/ip.ts'
 import type { WgState } from '../machine-types.ts'
-import type { WgDevice, WgDriver, WgPeerSet } from '../ports.ts'
+import type { WgDevice, WgDriver, WgPeer, WgPeerSet } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
 import type { Faults } from './faults.ts'
 import { Pace } from './pace.ts'
@@ -26,6 +26,16 @@ interface Todo {
   readonly replaces: Set<string>
   readonly extra: Map<string, Cidr>
   endpoint: boolean
+}
+
+interface Current {
+  readonly of: WgState['peers']
+  readonly keys: ReadonlySet<string>
+}
+
+interface Found {
+  readonly of: WgDevice
+  readonly peers: ReadonlyMap<string, WgPeer>
 }
 
 export interface ExecutorParts {
@@ -60,6 +70,8 @@ export class Executor {
   /** Keys that are on their way out, and those that are out: by which pass. */
   readonly #outgoing: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
   readonly #removed: readonly [Map<string, number>, Map<string, number>] = [new Map(), new Map()]
+  readonly #current: [Current | undefined, Current | undefined] = [undefined, undefined]
+  readonly #found: [Found | undefined, Found | undefined] = [undefined, undefined]
   readonly #pace = new Pace()
   #paced: (() => void) | undefined
   #held: (() => void)[] = []
@@ -355,9 +367,8 @@ export class Executor {
   async #programBatch(slot: Slot, batch: readonly (readonly [string, Todo])[]): Promise<void> {
     for (const [uid] of batch) this.#touched.set(uid, this.#pass)
     const set = batch.flatMap(([uid, todo]) => this.#setOf(uid, slot, todo))
-    const current = this.#currentKeys(slot)
     const replaced = batch.flatMap(([, { replaces }]) => [...replaces])
-    const remove = replaced.filter((key) => !current.has(key))
+    const remove = replaced.length === 0 ? [] : replaced.filter((key) => !this.#currentKeys(slot).has(key))
     if (set.length + remove.length === 0) return
     try {
       await this.#p.driver.setPeers(this.#p.devices[slot], { set, remove })
@@ -387,13 +398,15 @@ export class Executor {
     const wanted = this.#p.peers.wanted(uid, slot)
     if (wanted === undefined) return []
     const { publicKey, keepalive, allowedIps, endpoints } = wanted
-    const found = this.#p.dump(slot)?.peers.find((peer) => peer.publicKey === publicKey)
+    const device = this.#inDevice(slot)
+    const found = device.get(publicKey)
     const right = new Set(allowedIps.map(formatCidr))
     const extra = [...(todo?.extra ?? [])].filter(([text]) => !right.has(text)).map(([, cidr]) => cidr)
     const known = found?.endpoint
     const keeps = known !== undefined && (isPublished(known, wanted) || todo?.endpoint === false)
     // Under another key the device knows already which of several addresses works.
-    const before = this.#p.dump(slot)?.peers.find((peer) => todo?.replaces.has(peer.publicKey) === true)?.endpoint
+    const replaced = [...(todo?.replaces ?? [])].map((key) => device.get(key)).find((peer) => peer !== undefined)
+    const before = replaced?.endpoint
     const endpoint = before !== undefined && isPublished(before, wanted) ? before : endpoints[0]
     const fresh = todo === undefined || (todo.replaces.size > 0 ? found === undefined : !keeps)
     return [
@@ -407,13 +420,28 @@ export class Executor {
     ]
   }
 
+  /** Made once for each state that has other peers: a batch of sixteen must not cost a walk over thousands. */
   #currentKeys(slot: Slot): ReadonlySet<string> {
+    const { peers } = this.#p.state()
+    const known = this.#current[slot]
+    if (known?.of === peers) return known.keys
     const keys = new Set<string>()
-    for (const { tunnels } of this.#p.state().peers) {
+    for (const { tunnels } of peers) {
       const { key } = tunnels[slot]
       if (key !== undefined) keys.add(key)
     }
+    this.#current[slot] = { of: peers, keys }
     return keys
+  }
+
+  /** Peers of the last dump by their keys. */
+  #inDevice(slot: Slot): ReadonlyMap<string, WgPeer> {
+    const dump = this.#p.dump(slot)
+    const known = this.#found[slot]
+    if (dump !== undefined && known?.of === dump) return known.peers
+    const peers = new Map(dump?.peers.map((peer) => [peer.publicKey, peer]))
+    this.#found[slot] = dump && { of: dump, peers }
+    return peers
   }
 
   /** The change of keepalive from 0 makes a handshake begin. */

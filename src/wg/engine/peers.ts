@@ -2,6 +2,7 @@ import type { Cidr } from '../../core/ip.ts'
 import { formatCidr } from '../../core/ip.ts'
 import type { NodeRecord } from '../directory/record.ts'
 import type { WgState } from '../machine-types.ts'
+import type { Pair } from '../pair.ts'
 import type { PeerRoutes } from '../seams.ts'
 import type { Slot } from '../slots.ts'
 import type { SelfAddresses } from './types.ts'
@@ -14,6 +15,12 @@ import {
   type WantedPeer,
 } from './wanted.ts'
 
+interface Made {
+  readonly peer: PeerAddresses
+  readonly key: string | undefined
+  readonly wanted: WantedPeer | undefined
+}
+
 /** What records say of the peers of the machine, and so what devices and routes must have. */
 export class Peers {
   readonly #byUid = new Map<string, PeerAddresses>()
@@ -22,6 +29,7 @@ export class Peers {
   readonly #accept: readonly Cidr[]
   readonly #proven: (record: NodeRecord, prefixes: readonly string[]) => boolean
   readonly #state: () => WgState
+  readonly #made: readonly [Map<string, Made>, Map<string, Made>] = [new Map(), new Map()]
   #self: SelfAddresses
   #owners: ReadonlyMap<string, string> | undefined
 
@@ -46,6 +54,7 @@ export class Peers {
   setSelf(self: SelfAddresses): void {
     this.#self = self
     this.#owners = undefined
+    for (const made of this.#made) made.clear()
   }
 
   get(uid: string): PeerAddresses | undefined {
@@ -55,28 +64,49 @@ export class Peers {
   set(record: NodeRecord): PeerAddresses {
     const addresses = addressesOf(record)
     this.#byUid.set(record.nodeUID, addresses)
-    this.#owners = undefined
+    this.#forget()
     return addresses
   }
 
   delete(uid: string): void {
     this.#byUid.delete(uid)
-    this.#owners = undefined
+    for (const made of this.#made) made.delete(uid)
+    this.#forget()
   }
 
   wanted(uid: string, slot: Slot): WantedPeer | undefined {
     const pair = this.#state().peers.get(uid)
-    const peer = this.#byUid.get(uid)
-    if (pair === undefined || peer === undefined) return undefined
-    const families = new Set(this.#self.endpoints.map(({ family }) => family))
-    return wantedPeer(peer, pair, slot, { families, keepalive: this.#keepalive, nodeIPs: this.#nodeIPs(peer) })
+    return pair && this.#wanted(pair, slot)
   }
 
-  *allWanted(slot: Slot): Iterable<WantedPeer> {
-    for (const { uid } of this.#state().peers) {
-      const wanted = this.wanted(uid, slot)
-      if (wanted !== undefined) yield wanted
+  /** In one go: every look at a device asks for all of them. */
+  allWanted(slot: Slot): WantedPeer[] {
+    const all: WantedPeer[] = []
+    for (const pair of this.#state().peers) {
+      const wanted = this.#wanted(pair, slot)
+      if (wanted !== undefined) all.push(wanted)
     }
+    return all
+  }
+
+  /** The same object while record, key and what is ours stay the same. */
+  #wanted(pair: Pair, slot: Slot): WantedPeer | undefined {
+    const peer = this.#byUid.get(pair.uid)
+    if (peer === undefined) return undefined
+    const { key } = pair.tunnels[slot]
+    const known = this.#made[slot].get(pair.uid)
+    if (known?.peer === peer && known.key === key) return known.wanted
+    const families = new Set(this.#self.endpoints.map(({ family }) => family))
+    const mine = { families, keepalive: this.#keepalive, nodeIPs: this.#nodeIPs(peer) }
+    const wanted = wantedPeer(peer, pair, slot, mine)
+    this.#made[slot].set(pair.uid, { peer, key, wanted })
+    return wanted
+  }
+
+  /** Which node has which node address may be another from now on. */
+  #forget(): void {
+    this.#owners = undefined
+    if (this.#encryptNodes) for (const made of this.#made) made.clear()
   }
 
   routes(uid: string): PeerRoutes | undefined {

@@ -47,6 +47,14 @@ export function diffPeers(
   return { fixes, strangers }
 }
 
+/** Most peers have a few prefixes and are right: told without making text of thousands of them. */
+const FEW = 8
+
+const sameList = (a: readonly Cidr[], b: readonly Cidr[]): boolean =>
+  a.length === b.length &&
+  a.length <= FEW &&
+  a.every((one) => b.some((other) => one.bits === other.bits && equalIp(one.ip, other.ip)))
+
 function fixOf(
   wanted: WantedPeer,
   found: WgPeer | undefined,
@@ -54,9 +62,10 @@ function fixOf(
 ): PeerFix | undefined {
   const { uid } = wanted
   if (found === undefined) return { uid, missing: true, endpoint: true, extra: [] }
-  const right = new Set(wanted.allowedIps.map(formatCidr))
-  const extra = found.allowedIps.filter((cidr) => !right.has(formatCidr(cidr)))
-  const lacks = found.allowedIps.length - extra.length < right.size
+  const listed = sameList(wanted.allowedIps, found.allowedIps)
+  const right = listed ? undefined : new Set(wanted.allowedIps.map(formatCidr))
+  const extra = right === undefined ? [] : found.allowedIps.filter((cidr) => !right.has(formatCidr(cidr)))
+  const lacks = right !== undefined && found.allowedIps.length - extra.length < right.size
   const endpoint =
     found.endpoint === undefined || !(isPublished(found.endpoint, wanted) || roamed(wanted, found.endpoint))
   const same = !lacks && extra.length === 0 && !endpoint && found.keepalive === wanted.keepalive
