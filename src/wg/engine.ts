@@ -14,7 +14,7 @@ import { Peers } from './engine/peers.ts'
 import { Poller } from './engine/poller.ts'
 import { Probing } from './engine/probing.ts'
 import { Publisher } from './engine/publisher.ts'
-import { RotationLog } from './engine/rotation-log.ts'
+import { RotationLog, repairs } from './engine/rotation-log.ts'
 import { RouteKeeper } from './engine/route-keeper.ts'
 import { SlotJobs } from './engine/slot-jobs.ts'
 import { peerCounts } from './engine/status.ts'
@@ -524,12 +524,8 @@ class SealEngine implements Engine {
     try {
       this.#turn()
     } finally {
-      const next = this.#state
-      const repairing =
-        next?.queue.some(({ reason }) => reason === 'Repair') === true ||
-        ((next?.rotation.phase === 'waiting' || next?.rotation.phase === 'draining') &&
-          next.rotation.reason === 'Repair')
-      this.#timers.after('tick', repairing ? this.#tuning.repairTickMs : this.#tuning.tickMs, () => {
+      const { repairTickMs, tickMs } = this.#tuning
+      this.#timers.after('tick', repairs(this.#state) ? repairTickMs : tickMs, () => {
         this.#tick()
       })
     }

@@ -142,7 +142,9 @@ export function withTunnel(pair: Pair, slot: Slot, change: Partial<Tunnel>): Pai
 export function observeStamp(pair: Pair, slot: Slot, stamp: number, wallNow: number, now: number): Pair {
   const tunnel = pair.tunnels[slot]
   if (stamp === tunnel.stamp || stamp === 0) return pair
-  const proves = stamp > tunnel.provesAfter || (tunnel.stamp !== 0 && stamp < tunnel.stamp)
+  // A key that was made later than now was made by the clock before it went back: any stamp of the clock as it is came after.
+  const setBack = tunnel.provesAfter > wallNow && stamp <= wallNow
+  const proves = stamp > tunnel.provesAfter || setBack || (tunnel.stamp !== 0 && stamp < tunnel.stamp)
   return withTunnel(pair, slot, {
     stamp,
     handshaken: tunnel.handshaken || proves,

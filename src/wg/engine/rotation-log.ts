@@ -1,4 +1,4 @@
-import type { Rotation } from '../machine-types.ts'
+import type { Rotation, WgState } from '../machine-types.ts'
 
 /** How long rotations took, and since when the present phase is. */
 export class RotationLog {
@@ -17,4 +17,12 @@ export class RotationLog {
     }
     if (before.phase === 'idle' || after.phase === 'waiting') this.#begunAt = now
   }
+}
+
+/** A repair waits for its next step, and somebody's packets with it. */
+export function repairs(state: WgState | undefined): boolean {
+  if (state === undefined) return false
+  const { rotation, queue } = state
+  if (queue.some(({ reason }) => reason === 'Repair')) return true
+  return (rotation.phase === 'waiting' || rotation.phase === 'draining') && rotation.reason === 'Repair'
 }

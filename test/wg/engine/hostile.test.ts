@@ -141,3 +141,25 @@ describe('a node that lies', () => {
     }
   })
 })
+
+describe('a part that throws', () => {
+  it('ends neither the engine nor its turns', async () => {
+    const world = await sealed(2)
+    const { engine, prober } = world.agent(0)
+    const before = engine.counters().errors
+    prober.ask = () => {
+      throw new Error('no socket')
+    }
+    prober.setTargets = () => {
+      throw new Error('no memory')
+    }
+    const own = world.directory.records.get('node-1')
+    if (own === undefined) throw new Error('it has not published')
+    world.directory.put('node-1', { ...own, revision: own.revision + 1 })
+    await world.clock.advance(20_000)
+    expect(engine.counters().errors).toBeGreaterThan(before)
+    engine.rotate(false)
+    await world.clock.advance(2_000)
+    expect(engine.report().rotation.phase).not.toBe('idle')
+  })
+})
