@@ -228,6 +228,12 @@ static __noinline int parse_ipv4(struct __sk_buff *skb, struct packet *p, __u32 
 	return parse_l4(skb, p, end, inner);
 }
 
+static __always_inline int is_extension(__u8 header)
+{
+	return header == EXT_HOP_BY_HOP || header == EXT_ROUTING || header == EXT_FRAGMENT || header == EXT_AUTH ||
+	       header == EXT_DESTINATION;
+}
+
 static __noinline int parse_ipv6(struct __sk_buff *skb, struct packet *p, __u32 at, int inner)
 {
 	struct ipv6hdr ip;
@@ -254,8 +260,7 @@ static __noinline int parse_ipv6(struct __sk_buff *skb, struct packet *p, __u32 
 		__u8 head[8];
 		__u32 length;
 
-		if (next != EXT_HOP_BY_HOP && next != EXT_ROUTING && next != EXT_FRAGMENT && next != EXT_AUTH &&
-		    next != EXT_DESTINATION) {
+		if (!is_extension(next)) {
 			p->protocol = next;
 			return parse_l4(skb, p, end, inner);
 		}
@@ -273,6 +278,12 @@ static __noinline int parse_ipv6(struct __sk_buff *skb, struct packet *p, __u32 
 			offset = (head[2] << 8) | head[3];
 			__builtin_memcpy(&p->fragment_id, head + 4, 4);
 			p->fragment_nexthdr = head[0];
+			/*
+			 * Further headers would put the transport header where a later fragment could reach it unseen; nobody
+			 * sends that (RFC 7112, RFC 9099 section 2.1.3).
+			 */
+			if (offset & 0xfff9 && is_extension(head[0]))
+				return PARSE_EXTENSION;
 			if (offset & 0xfff8) {
 				p->flags |= PKT_LATER_FRAGMENT;
 				p->fragment_octets = offset & 0xfff8;

@@ -78,6 +78,7 @@ beforeEach(() => {
   states = [
     { id: 1, ifindex: 3, attached: true, enforced: true },
     { id: 2, ifindex: undefined, attached: false, enforced: false },
+    { id: 3, ifindex: 5, attached: true, enforced: true },
   ]
   unsaved = undefined
   control = new Int32Array(CONTROL_WORDS)

@@ -74,6 +74,8 @@ describe('IPv6 extension headers', () => {
     ['nine of them', Array.from({ length: 9 }, () => destinationOptions)],
     ['hop-by-hop options that are not the first', [destinationOptions, hopByHop]],
     ['a routing header with segments left', [routingHeader(1)]],
+    ['options in a first fragment', [fragmentHeader(1, 0, true), destinationOptions]],
+    ['options in a later fragment', [fragmentHeader(1, 8, false), destinationOptions]],
     ['two fragment headers of first fragments', [fragmentHeader(1, 0, true), fragmentHeader(2, 0, true)]],
     ['one longer than the packet', [{ type: 60, body: Uint8Array.of(200, 1, 4, 0, 0, 0, 0) }]],
   ])('drops %s', (_name, extensions) => {
