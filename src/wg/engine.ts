@@ -1,5 +1,6 @@
 import { formatCidr, type Ip } from '../core/ip.ts'
 import { adopt } from './adopt.ts'
+import { CallTimes } from './call-times.ts'
 import type { NodeRecord } from './directory/record.ts'
 import { InOrder } from './drivers/in-order.ts'
 import { endsWithin, sleep } from './engine/clock.ts'
@@ -62,6 +63,7 @@ class SealEngine implements Engine {
   readonly #parts: EngineParts
   readonly #tuning: EngineTuning
   readonly #faults: Faults
+  readonly #calls = new CallTimes()
   readonly #keyLog: KeyLog
   readonly #feedOfDirectory: DirectoryFeed
   readonly #publisher: Publisher
@@ -88,11 +90,11 @@ class SealEngine implements Engine {
 
   constructor(options: EngineOptions, parts: EngineParts) {
     this.#options = options
-    this.#parts = parts
+    this.#parts = { ...parts, driver: this.#calls.timed(parts.driver) }
     this.#tuning = { ...DEFAULT_TUNING, ...options.tuning }
     this.#self = { endpoints: options.endpoints, prefixes: options.prefixes, nodeIPs: options.nodeIPs }
     this.#target = options.target
-    const { driver, routing, guard, clock, log } = parts
+    const { driver, routing, guard, clock, log } = this.#parts
     const tuning = this.#tuning
     const state = (): WgState => this.#now()
     const feed = (event: WgEvent): void => {
@@ -158,7 +160,7 @@ class SealEngine implements Engine {
       feed,
     })
     this.#poller = new Poller({
-      ...{ driver, options, routing, guard, lane, state, feed, clock, faults, tuning },
+      ...{ driver, options, routing, guard, calls: this.#calls, lane, state, feed, clock, faults, tuning },
       executor: this.#executor,
       jobs: this.#jobs,
       peers: this.#peers,
@@ -184,6 +186,7 @@ class SealEngine implements Engine {
       jobs: this.#jobs,
       rotations: this.#rotations,
       publisher: this.#publisher,
+      calls: this.#calls,
       faults,
       failovers: () => this.#failovers,
     })

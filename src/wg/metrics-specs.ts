@@ -1,5 +1,6 @@
 import type { MetricSpec } from '../core/metric.ts'
 import { MODES } from './activation.ts'
+import { CALL_BUCKETS, CALLS } from './call-times.ts'
 import { CPU_WORK } from './cpu.ts'
 import { REFUSALS } from './directory/read-record.ts'
 import { LINK_ERRORS } from './link-errors.ts'
@@ -15,6 +16,9 @@ export const STATES = ['absent', 'installed', 'proven', 'suspect', 'dead'] as co
 /** A session is renewed at 120 s and dies at 180 s. */
 export const AGE_BUCKETS = [30, 60, 120, 135, 150, 180, 300, 900, 3600, 86_400] as const
 export const RTT_BUCKETS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1] as const
+
+/** A record changes with every rotation: by default each half day. */
+export const RECORD_AGE_BUCKETS = [60, 600, 3600, 21_600, 43_200, 86_400, 172_800, 604_800] as const
 
 /** Nodes with series of their own; two slots each stay within what the registry allows. */
 export const MOST_PEERS = 1000
@@ -86,7 +90,20 @@ export const wgSpecs: readonly MetricSpec[] = [
   counter('sekisho_wg_refused_records_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
   gauge('sekisho_wg_refused_records', 'Records that are refused now.'),
   gauge('sekisho_wg_directory_up', '1 while the directory is read whole and not lost.'),
-  gauge('sekisho_wg_directory_age_seconds', 'Since the last word of the directory.'),
+  gauge('sekisho_wg_directory_age_seconds', 'Since the directory was last read whole.'),
+  {
+    name: 'sekisho_wg_record_age_seconds',
+    help: 'Since the record of each peer last changed, at this moment; each rotation changes it twice.',
+    type: 'histogram',
+    buckets: RECORD_AGE_BUCKETS,
+  },
+  {
+    name: 'sekisho_wg_netlink_call_seconds',
+    help: 'Calls of WireGuard devices and looks at routes and rules, with what they waited for others.',
+    type: 'histogram',
+    labels: { op: CALLS },
+    buckets: CALL_BUCKETS,
+  },
   counter('sekisho_wg_directory_writes_total', 'Writes of our own record.'),
   counter('sekisho_wg_dumps_interrupted_total', 'Dumps of a device that changed while it was read.'),
   counter('sekisho_wg_errors_total', 'Steps that failed and are tried again; the log says which.'),

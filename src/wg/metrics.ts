@@ -2,7 +2,16 @@ import type { MetricSample, MetricSource } from '../core/metric.ts'
 import { MODES } from './activation.ts'
 import type { CpuSampler } from './cpu-sampler.ts'
 import { LINK_ERRORS, readLinkErrors } from './link-errors.ts'
-import { AGE_BUCKETS, MOST_PEERS, PHASES, RTT_BUCKETS, STATES, wgPeerSpecs, wgSpecs } from './metrics-specs.ts'
+import {
+  AGE_BUCKETS,
+  MOST_PEERS,
+  PHASES,
+  RECORD_AGE_BUCKETS,
+  RTT_BUCKETS,
+  STATES,
+  wgPeerSpecs,
+  wgSpecs,
+} from './metrics-specs.ts'
 import { FINDING_CODES, type Finding } from './observe/findings.ts'
 import { AWAITED, type WgPeerReport, type WgReport, type WgTunnelReport, type WgView } from './report.ts'
 import { SLOTS, type Slot } from './slots.ts'
@@ -37,6 +46,13 @@ export function wgMetrics(view: View, options: WgMetricsOptions = {}): MetricSou
       yield* ofRotation(report)
       yield* ofRest(report)
       yield* ofCounters(view.counters())
+      yield {
+        name: 'sekisho_wg_record_age_seconds',
+        ...countsOf(
+          RECORD_AGE_BUCKETS,
+          peers.map((one) => one.recordAgeSeconds),
+        ),
+      }
       if (options.cpu !== undefined) yield* ofCpu(options.cpu)
       if (perPeer) yield* ofEachPeer(peers)
     },
@@ -99,17 +115,23 @@ function histogram(
   tunnels: readonly WgTunnelReport[],
   valueOf: (tunnel: WgTunnelReport) => number | undefined,
 ): MetricSample {
+  return { name, labels: { slot }, ...countsOf(buckets, tunnels.map(valueOf)) }
+}
+
+function countsOf(
+  buckets: readonly number[],
+  values: readonly (number | undefined)[],
+): { counts: number[]; sum: number } {
   const counts = new Array<number>(buckets.length + 1).fill(0)
   let sum = 0
-  for (const tunnel of tunnels) {
-    const value = valueOf(tunnel)
+  for (const value of values) {
     if (value === undefined) continue
     const found = buckets.findIndex((bound) => value <= bound)
     const at = found < 0 ? buckets.length : found
     counts[at] = (counts[at] ?? 0) + 1
     sum += value
   }
-  return { name, labels: { slot }, counts, sum }
+  return { counts, sum }
 }
 
 function* ofRotation({ rotation }: WgReport): Iterable<MetricSample> {
@@ -148,6 +170,9 @@ function* ofCounters(counters: ReturnType<WgView['counters']>): Iterable<MetricS
   yield sample('sekisho_wg_dumps_interrupted_total', counters.dumpsInterrupted)
   yield sample('sekisho_wg_directory_writes_total', counters.directoryWrites)
   yield sample('sekisho_wg_errors_total', counters.errors)
+  for (const [op, { counts, sum }] of Object.entries(counters.calls ?? {})) {
+    yield { name: 'sekisho_wg_netlink_call_seconds', labels: { op }, counts, sum }
+  }
 }
 
 function* ofCpu(cpu: Pick<CpuSampler, 'totals' | 'visible'>): Iterable<MetricSample> {

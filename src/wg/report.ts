@@ -1,5 +1,6 @@
 /** What the engine tells operators: plain values, made on demand, for status, API and metrics. */
 import type { Mode, Target } from './activation.ts'
+import type { Call, CallTime } from './call-times.ts'
 import type { Refusal } from './directory/read-record.ts'
 import type { SlotState } from './pair.ts'
 import type { GuardCount, KeyEvent, RouteRepair } from './seams.ts'
@@ -77,7 +78,7 @@ export type AwaitedWhy = (typeof AWAITED)[number]
 
 export interface WgDirectoryReport {
   readonly complete: boolean
-  /** Since the last word of the directory. */
+  /** Since the directory was last read whole; where that is not known, since its last word. */
   readonly ageSeconds: number
   readonly lost: string | undefined
   readonly published: boolean
@@ -94,6 +95,8 @@ export interface WgPeerReport {
   readonly mode: Mode
   readonly excused: boolean
   readonly tunnels: readonly WgTunnelReport[]
+  /** Since its record last changed, or was first read. */
+  readonly recordAgeSeconds?: number
   /** What the peer last said inside the tunnel. */
   readonly announced: { readonly egress: Slot; readonly mode: Mode; readonly ageSeconds: number } | undefined
 }
@@ -123,6 +126,8 @@ export interface WgCounters {
   readonly dumpsInterrupted: number
   readonly directoryWrites: number
   readonly errors: number
+  /** How long calls of the kernel took. */
+  readonly calls?: Readonly<Record<Call, Readonly<CallTime>>>
 }
 
 /** What the engine offers to the rest of the agent. */

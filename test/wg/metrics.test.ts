@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createMetrics } from '../../src/metrics/registry.ts'
+import { CallTimes } from '../../src/wg/call-times.ts'
 import { readLinkErrors } from '../../src/wg/link-errors.ts'
 import { wgMetrics, type WgMetricsOptions } from '../../src/wg/metrics.ts'
 import type { WgView } from '../../src/wg/report.ts'
@@ -151,4 +152,28 @@ test('errors of a device are read from sysfs', () => {
   expect(readLinkErrors('kwg1', root)).toBeUndefined()
   expect(readLinkErrors('lo')).toMatchObject({ rx_frame: 0 })
   rmSync(root, { recursive: true })
+})
+
+test('calls of the kernel and the age of records are told', async () => {
+  const times = new CallTimes()
+  await times.time('read', Promise.resolve())
+  await times.time('key', Promise.reject(new Error('no'))).catch(() => undefined)
+  const view = fakeSeal({
+    peers: () => PEERS.map((one, i) => ({ ...one, recordAgeSeconds: i === 0 ? 100 : 90_000 })),
+    counters: () => counters({ calls: times.totals }),
+  })
+  const lines = await render(view)
+  for (const line of [
+    'sekisho_wg_netlink_call_seconds_count{op="read"} 1',
+    'sekisho_wg_netlink_call_seconds_count{op="key"} 1',
+    'sekisho_wg_netlink_call_seconds_count{op="routes"} 0',
+    'sekisho_wg_netlink_call_seconds_bucket{op="read",le="0.25"} 1',
+    'sekisho_wg_record_age_seconds_bucket{le="60"} 0',
+    'sekisho_wg_record_age_seconds_bucket{le="600"} 1',
+    'sekisho_wg_record_age_seconds_bucket{le="86400"} 1',
+    'sekisho_wg_record_age_seconds_sum 90100',
+    'sekisho_wg_record_age_seconds_count 2',
+  ]) {
+    expect(lines).toContain(line)
+  }
 })

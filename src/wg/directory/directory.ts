@@ -22,4 +22,6 @@ export interface NodeDirectory {
   /** Removes the node's own record. @throws SekishoError SEKISHO_WG_DIRECTORY */
   withdraw(): Promise<void>
   stop(): Promise<void>
+  /** Since it was last read whole, ms; undefined before, or where it is not known. */
+  ageMs?(): number | undefined
 }

@@ -64,6 +64,7 @@ export class FolderDirectory implements NodeDirectory {
   #identity: string | undefined
   #lost: string | undefined
   #complete = false
+  #readAt: number | undefined
   /** Records that are not looked at. */
   #surplus = 0
   #work: Promise<unknown> = Promise.resolve()
@@ -108,6 +109,10 @@ export class FolderDirectory implements NodeDirectory {
     this.#watcher = undefined
     // What hangs in a file system that does not answer is not waited for.
     await Promise.race([Promise.allSettled([this.#work, this.#writes]), delay(this.#stalledMs)])
+  }
+
+  ageMs(): number | undefined {
+    return this.#readAt === undefined ? undefined : performance.now() - this.#readAt
   }
 
   async #put(own: string): Promise<void> {
@@ -174,6 +179,7 @@ export class FolderDirectory implements NodeDirectory {
     this.#found()
     this.#judgeAbsent(listed)
     await this.#checkOwn()
+    this.#readAt = performance.now()
     if (!this.#complete) {
       this.#complete = true
       this.#say({ kind: 'complete' })

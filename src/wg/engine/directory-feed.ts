@@ -24,6 +24,8 @@ export class DirectoryFeed {
   lost: string | undefined
   heardAt: number
   completeAt: number | undefined
+  /** By UID: when its record was last another, monotonic ms. */
+  readonly changedAt = new Map<string, number>()
   readonly refused = new Map<string, Refused>()
   readonly refusals: Record<Refusal, number>
   readonly #directory: NodeDirectory
@@ -103,10 +105,12 @@ export class DirectoryFeed {
       switch (change.kind) {
         case 'peer':
           this.refused.delete(change.record.node)
+          this.changedAt.set(change.record.nodeUID, this.heardAt)
           this.#handlers?.peer(change.record)
           break
         case 'gone':
           this.refused.delete(change.name)
+          this.changedAt.delete(change.uid)
           this.#handlers?.gone(change.uid)
           break
         case 'refused':

@@ -1,3 +1,4 @@
+import type { CallTimes } from '../call-times.ts'
 import type { InOrder } from '../drivers/in-order.ts'
 import type { WgEvent, WgState } from '../machine-types.ts'
 import { slotState } from '../pair.ts'
@@ -25,6 +26,7 @@ export interface PollerParts {
   readonly options: Pick<EngineOptions, 'devices' | 'ports' | 'fwmark'>
   readonly routing: Routing
   readonly guard: Guard
+  readonly calls: CallTimes
   readonly lane: InOrder
   readonly executor: Executor
   readonly jobs: SlotJobs
@@ -140,7 +142,11 @@ export class Poller {
     try {
       // In the middle of a change of a device the routes of the slot are nobody's fault.
       if (!SLOTS.some((slot) => jobs.busy(slot))) {
-        for (const repair of await lane.run(() => routing.check())) this.repairs[repair]++
+        for (const repair of await this.#p.calls.time(
+          'routes',
+          lane.run(() => routing.check()),
+        ))
+          this.repairs[repair]++
       }
     } catch (error) {
       faults.tell('checking routes', error)

@@ -1,4 +1,5 @@
 import type { Target } from '../activation.ts'
+import type { CallTimes } from '../call-times.ts'
 import type { WgState } from '../machine-types.ts'
 import type { WgCounters, WgPeerReport, WgReport } from '../report.ts'
 import { SLOTS } from '../slots.ts'
@@ -27,6 +28,7 @@ export interface ViewSources {
   readonly rotations: RotationLog
   readonly publisher: Publisher
   readonly faults: Faults
+  readonly calls: CallTimes
   readonly failovers: () => number
 }
 
@@ -69,7 +71,7 @@ export class EngineView {
       rotation: state === undefined ? NO_ROTATION : rotationReport(state, rotations, now),
       directory: {
         complete: feed.view.complete,
-        ageSeconds: Math.max(0, (now - feed.heardAt) / 1000),
+        ageSeconds: Math.max(0, parts.directory.ageMs?.() ?? now - feed.heardAt) / 1000,
         lost: feed.lost,
         published: state !== undefined && state.acknowledged >= state.revision,
         refused: [...feed.refused].map(([name, { reason, detail }]) => ({ name, reason, detail })),
@@ -80,12 +82,14 @@ export class EngineView {
   }
 
   peers(): readonly WgPeerReport[] {
-    const { parts, peers, poller, probing } = this.#s
+    const { parts, peers, poller, probing, feed } = this.#s
     const found = new FoundPeers(poller.dumps)
     const clock = { now: parts.clock.monotonicMs(), wallMs: parts.clock.wallMs() }
-    return [...(this.#s.state()?.peers ?? [])].map((pair) =>
-      peerReport(pair, peers.get(pair.uid), found.of(pair), (slot) => probing.of(pair.uid, slot), clock),
-    )
+    return [...(this.#s.state()?.peers ?? [])].map((pair) => {
+      const report = peerReport(pair, peers.get(pair.uid), found.of(pair), (slot) => probing.of(pair.uid, slot), clock)
+      const changed = feed.changedAt.get(pair.uid)
+      return changed === undefined ? report : { ...report, recordAgeSeconds: Math.max(0, clock.now - changed) / 1000 }
+    })
   }
 
   counters(): WgCounters {
@@ -98,6 +102,7 @@ export class EngineView {
       dumpsInterrupted: poller.interrupted,
       directoryWrites: publisher.writes,
       errors: faults.count,
+      calls: this.#s.calls.totals,
     }
   }
 

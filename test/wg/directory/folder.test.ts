@@ -350,3 +350,20 @@ test('nothing is told after a stop', async () => {
   await scans(3)
   expect(a.heard.told).toHaveLength(before)
 })
+
+test('the folder tells when it was last read whole, also while nothing changes in it and while it is gone', async () => {
+  const directory = new FolderDirectory({ path: folder, node: 'n1', rescanMs: RESCAN_MS })
+  open.push(directory)
+  expect(directory.ageMs()).toBeUndefined()
+  const heard = new Heard()
+  await directory.start(heard.tell)
+  await heard.until('complete')
+  await sleep(RESCAN_MS * 5)
+  expect(heard.told).toEqual(['complete'])
+  for (const end = performance.now() + PATIENCE_MS; (directory.ageMs() ?? 0) > RESCAN_MS * 2; await sleep(5)) {
+    if (performance.now() > end) throw new Error('it grows older while it is read')
+  }
+  await rename(folder, `${folder}.away`)
+  await sleep(RESCAN_MS * 8)
+  expect(directory.ageMs()).toBeGreaterThan(RESCAN_MS * 6)
+})

@@ -30,6 +30,11 @@ describe('the first boot', () => {
     expect(world.directory.records.get('node-0')).toMatchObject({ nodeUID: 'uid-0', revision: 0, drain: null })
     expect(engine.ready()).toBe(true)
     expect(engine.counters()).toMatchObject({ errors: 0, directoryWrites: 1 })
+    const calls = engine.counters().calls
+    for (const call of ['create', 'read', 'peers', 'routes'] as const) {
+      expect(calls?.[call].counts.reduce((sum, n) => sum + n, 0)).toBeGreaterThan(1)
+    }
+    expect(engine.peer('node-1')?.recordAgeSeconds).toBeGreaterThan(0)
     expect(Object.values(engine.counters().repairs).every((n) => n === 0)).toBe(true)
     expect(engine.keyEvents().map(({ event, slot }) => [event, slot])).toEqual([
       ['created', 0],
