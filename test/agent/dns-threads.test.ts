@@ -21,6 +21,7 @@ let threads: DnsThreads
 /** Descriptors that main has open. */
 let open: Set<number>
 let refusals: number
+let refusal: string
 let resets: (() => void)[]
 let autoReset: boolean
 
@@ -29,6 +30,7 @@ beforeEach(() => {
   tcp = makePuppet()
   open = new Set()
   refusals = 0
+  refusal = 'EADDRINUSE'
   resets = []
   autoReset = true
   let fds = 100
@@ -40,7 +42,7 @@ beforeEach(() => {
     openTcpListener() {
       if (refusals > 0) {
         refusals--
-        throw new Error('EADDRINUSE')
+        throw Object.assign(new Error('bind'), { errnoName: refusal })
       }
       return opened()
     },
@@ -96,14 +98,14 @@ const both = async (): Promise<void> => {
 }
 
 async function started(): Promise<void> {
-  threads.listen()
+  await threads.listen()
   await threads.use(new SharedArrayBuffer(8), 1)
   await threads.start()
   await soon(() => expect(tcp.starts).toHaveLength(1))
 }
 
 it('serves TCP also when the ledger died before there was a policy', async () => {
-  threads.listen()
+  await threads.listen()
   const taken = open.size
   threads.ledgerRestarted()
   threads.ledgerRestarted()
@@ -156,8 +158,22 @@ it('tries again while the TCP port is not to be had', async () => {
 })
 
 it('closes every descriptor that no thread has taken', async () => {
-  threads.listen()
+  await threads.listen()
   expect(open.size).toBe(4)
   await end()
+  expect(open.size).toBe(0)
+})
+
+it('waits a moment for the port of an agent that was killed, and for nothing else', async () => {
+  refusals = 3
+  await threads.listen()
+  expect(open.size).toBe(4)
+  await end()
+  refusals = 1000
+  await expect(threads.listen()).rejects.toMatchObject({ code: 'SEKISHO_DNS_LISTEN' })
+  refusals = 1
+  refusal = 'EACCES'
+  await expect(threads.listen()).rejects.toMatchObject({ code: 'SEKISHO_DNS_LISTEN' })
+  expect(refusals).toBe(0)
   expect(open.size).toBe(0)
 })
