@@ -18,9 +18,6 @@ const LOOPBACK = [
 
 /** The TCP port or the line to the ledger could not be had: tried again after this, ms. */
 const RENEW_PAUSE_MS = 500
-/** The kernel closes the sockets of an agent that was killed a little after it is gone: so often, and so far apart (ms). */
-const LISTEN_TRIES = 20
-const LISTEN_PAUSE_MS = 50
 /** How often main looks whether every thread has taken the new snapshot, ms, and for how long. */
 const SETTLE_POLL_MS = 5
 const SETTLE_LIMIT_MS = 5000
@@ -39,7 +36,7 @@ export interface DnsThreadsDeps {
 
 export interface DnsThreads extends Startable {
   /** Takes the ports; throws SEKISHO_DNS_LISTEN when they are not to be had. The threads start with the first snapshot. */
-  listen(): Promise<void>
+  listen(): void
   /** Hands a snapshot to every thread; resolves when all use it (or one does not within seconds: then false). */
   use(buffer: SharedArrayBuffer, generation: number): Promise<boolean>
   /** The ledger was started again: the tcp thread needs a new line to it. */
@@ -215,18 +212,9 @@ export function createDnsThreads(deps: DnsThreadsDeps): DnsThreads {
   return {
     threads,
     counters,
-    async listen() {
+    listen() {
       // TCP first: of two agents the second fails here, where UDP with SO_REUSEADDR would let it steal the queries.
-      for (let left = LISTEN_TRIES; ; left--) {
-        try {
-          tcp = openTcp()
-          break
-        } catch (error) {
-          const { errnoName } = (error as Error).cause as { readonly errnoName?: string }
-          if (left === 0 || errnoName !== 'EADDRINUSE') throw error
-          await new Promise((resolve) => setTimeout(resolve, LISTEN_PAUSE_MS))
-        }
-      }
+      tcp = openTcp()
       udp.push(
         ...openAll((address) =>
           native.openUdpListener({ address, port: dns.port, transparent: true, receiveBuffer: dns.receiveBuffer }),

@@ -111,7 +111,7 @@ export async function startGate({ config, native, part, entries, serving, stops,
     tcpEntry: entries.tcpEntry ?? here('../tcp.ts'),
   })
   // The ports come first: a second agent must fail before it touches a map.
-  await dns.listen()
+  dns.listen()
   await datapath.start()
   stops.add(() => datapath.stop())
   up.add('datapath')
