@@ -70,6 +70,35 @@ describe('an agent that is killed under load', () => {
     expect(json<{ end: string; longestGapMs: number }>(kept).longestGapMs).toBeLessThan(900)
   })
 
+  it('comes up after kills at any moment of its start, with all it knew, and without a gap', async () => {
+    const prober = background(lab, 'client-a', 'prober', ['-t', 40, ...FORBIDDEN.flatMap((address) => [address, 80])])
+    const learned: string[] = []
+    for (let round = 0; round < 6; round++) {
+      const args = ['-v', '-l', 150, '-c', 200, DNS4, 'n%06d.fresh.test', 25_000 + 500 * round, 500, 4, '4']
+      const load = background(lab, 'client-a', 'fresh', args)
+      await sleep(60 * round)
+      await agent.kill()
+      const started = agent.start().catch(() => undefined)
+      // From before anything of it runs until after the first policy is in force.
+      await sleep(50 + 190 * round)
+      await agent.kill()
+      await started
+      await agent.start()
+      await load.end()
+      learned.push(
+        ...load
+          .stderr()
+          .split('\n')
+          .filter((line) => line !== ''),
+      )
+    }
+    expect(learned.length).toBeGreaterThan(100)
+    expect(await reach(lab, 'client-a', learned)).toBe(learned.length)
+    const probe = json<{ attempts: number; connected: number }>(await prober.end())
+    expect(probe.attempts).toBeGreaterThan(20)
+    expect(probe.connected).toBe(0)
+  })
+
   it('shows what it restored, and forbids what it forbade', async () => {
     const status = await agent.status()
     expect(status.names.entries).toBeGreaterThan(100)
