@@ -49,16 +49,21 @@ async function fetchReport(io: CliIo, base: string): Promise<Report | undefined>
 }
 
 function render(io: CliIo, { status: overview, readiness, policy, endpoints }: Report): string {
+  // Without a gate there is nothing to tell of policies and names.
+  const alone = overview.mode === 'off'
   const waiting = readiness.latches.filter((latch) => !latch.ready)
   const head: [string, string][] = [
     ['state', readiness.ready ? paint(io, 'green', 'ready') : paint(io, 'red', 'not ready')],
-    ['node', `${printable(overview.node)}, mode ${overview.mode}`],
+    ['node', `${printable(overview.node)}${alone ? '' : `, mode ${overview.mode}`}`],
     ['agent', `${overview.version}, pid ${overview.pid}, up ${uptime(overview.uptimeSeconds)}`],
+  ]
+  const gate: [string, string][] = [
     ['policy', `generation ${policy.generation}, ${policy.rules} rules in ${policy.files.length} files`],
     ['endpoints', `${overview.endpoints.known} known, ${overview.endpoints.enforced} enforced`],
     ['names', `${overview.names.entries} entries, ${overview.names.identities} identities`],
   ]
-  const parts = [head.map(([key, value]) => `${key.padEnd(10)} ${value}\n`).join('')]
+  const said = [...head, ...(alone ? [['gate', 'off; the seal alone: `sekisho wg status`'] as const] : gate)]
+  const parts = [said.map(([key, value]) => `${key.padEnd(10)} ${value}\n`).join('')]
   const notes = [
     ...waiting.map(({ name, reason }) => paint(io, 'red', `waits for ${name}: ${printable(reason ?? 'not yet')}`)),
     ...overview.warnings.map((warning) => paint(io, 'yellow', printable(warning))),
@@ -67,6 +72,7 @@ function render(io: CliIo, { status: overview, readiness, policy, endpoints }: R
     ),
   ]
   if (notes.length > 0) parts.push(notes.map((note) => `! ${note}\n`).join(''))
+  if (alone) return parts.join('\n')
   parts.push(
     table(
       io,

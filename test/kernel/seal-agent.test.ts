@@ -168,6 +168,9 @@ test('the operator sees it: ready, the line people look for, and no gate', () =>
     expect(status, out).toBe(0)
     const key = report(node)?.slots[0]?.publicKey
     expect(out).toContain(`Encryption: Wireguard [${device(node, 0)} (Pubkey: ${key}, Port: 51871, Peers: 1)]`)
+    const overview = sekisho(node, 'status').out
+    expect(overview).toMatch(/^state +ready\nnode +n\d\nagent .*\ngate +off/)
+    expect(overview).not.toMatch(/policy|endpoints|names|THREAD/)
     expect(get(node, '/v1/status')).toMatchObject({ mode: 'off', ready: true, workers: [], endpoints: { known: 0 } })
     expect(readdirSync(join(folder(node), 'bpf', 'sekisho')).filter((name) => !name.startsWith('guard'))).toEqual([])
   }

@@ -309,6 +309,7 @@ export class FolderDirectory implements NodeDirectory {
     // A folder that comes back is another one to inotify.
     this.#unsubscribe()
     if (this.#lost === reason) return
+    this.#log.warn({ folder: this.#path, reason }, 'the folder of keys is lost; what is known of peers stays')
     this.#lost = reason
     this.#say({ kind: 'lost', reason })
   }

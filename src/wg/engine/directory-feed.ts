@@ -116,6 +116,10 @@ export class DirectoryFeed {
         case 'refused':
           this.refused.set(change.name, change.refused)
           this.refusals[change.refused.reason]++
+          this.#faults.note('the record of a node is refused; what it said before stays', {
+            node: change.name,
+            ...change.refused,
+          })
           if (change.name === this.#name) this.#overrunSince ??= this.heardAt
           break
         case 'own':

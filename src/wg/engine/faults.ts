@@ -19,6 +19,15 @@ export class Faults {
   /** `what` comes from a closed set: it is what the limit goes by. */
   tell(what: string, error: unknown, fields: object = {}): void {
     this.count++
+    this.#say(what, { err: error, ...fields }, `${what} failed; it is tried again`)
+  }
+
+  /** What others did wrong: said as seldom, and not counted here. */
+  note(what: string, fields: object): void {
+    this.#say(what, fields, what)
+  }
+
+  #say(what: string, fields: object, text: string): void {
     const now = this.#clock.monotonicMs()
     const last = this.#said.get(what)
     if (last !== undefined && now - last.at < SAY_EVERY_MS) {
@@ -27,6 +36,6 @@ export class Faults {
     }
     this.#said.set(what, { at: now, silent: 0 })
     const more = last === undefined || last.silent === 0 ? {} : { unsaid: last.silent }
-    this.#log.warn({ err: error, ...fields, ...more }, `${what} failed; it is tried again`)
+    this.#log.warn({ ...fields, ...more }, text)
   }
 }

@@ -99,6 +99,21 @@ describe('a node that lies', () => {
     }
   })
 
+  it('is said in the log, once in a while', async () => {
+    const world = new EngineWorld(3)
+    const lines: object[] = []
+    world.log = { ...world.log, warn: (fields) => void lines.push(fields) }
+    await world.up()
+    for (let i = 0; i < 5; i++) {
+      await lie(world, 2, { prefixes: [world.kernel(1).prefix], revision: 100 + i })
+      await world.clock.advance(1_000)
+    }
+    const said = lines.filter((line) => 'reason' in line)
+    expect(said.slice(0, 1)).toMatchObject([{ node: 'node-2', reason: 'prefix-taken' }])
+    // Once by each of the two that read it.
+    expect(said.length).toBeLessThanOrEqual(2)
+  })
+
   it('does not displace a node by its UID', async () => {
     const world = await sealed(3)
     await lie(world, 2, { nodeUID: 'uid-1' })
