@@ -1,6 +1,6 @@
 /**
  * The demo: `node lab/demo.ts` (make demo) shows gate and seal on a real kernel, line by line; `--seal` only the latter;
- * `--down` ends one that was left up. Environment: KEEP=1 leaves it up, DEMO_JSON=FILE writes the lines as JSON.
+ * `--down` ends one that was left up. Environment: KEEP=1 leaves it up, DEMO_JSON=FILE writes the lines as JSON (-: to standard output).
  * Exit status 0 when every line held, 1 when one did not, 2 when it could not be set up, 130 on Ctrl-C.
  */
 import { writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ const PREFIX = process.env['DEMO_PREFIX'] ?? 'skd'
 /** A closed connection keeps its address for as long as it is remembered: seconds here, so that nobody has to wait for it. */
 const SETTINGS = { fqdn: { conntrackInterval: '500ms' }, datapath: { conntrack: { closeSeconds: 1 } } }
 /** `--seal`: only what two nodes are needed for. */
-const PART = process.argv[2] === '--seal' ? 'seal' : 'all'
+const PART = process.argv[2] === '--seal' || process.env['DEMO_PART'] === 'seal' ? 'seal' : 'all'
 const keep = /^(1|yes|true)$/.test(process.env['KEEP'] ?? '')
 const screen = new Screen()
 const lines: Line[] = []
@@ -138,7 +138,8 @@ async function demo(): Promise<number> {
   }
   screen.table(lines)
   const file = process.env['DEMO_JSON']
-  if (file !== undefined && file !== '') writeFileSync(file, JSON.stringify(lines, null, 2) + '\n')
+  if (file === '-') screen.note(`@@DEMO ${JSON.stringify(lines)}`)
+  else if (file !== undefined && file !== '') writeFileSync(file, JSON.stringify(lines, null, 2) + '\n')
   return stage === undefined ? 2 : lines.every((line) => line.ok) ? 0 : 1
 }
 

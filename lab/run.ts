@@ -1,5 +1,8 @@
 import { execFile, spawnSync } from 'node:child_process'
 
+/** How much longer than on a machine of its own everything may take: in an emulated one it does. */
+export const SLOW = Number(process.env['LAB_SLOW'] ?? 1)
+
 /** What a program left behind. `code` 124 means that it was ended because its time was over. */
 export interface Outcome {
   readonly code: number
@@ -25,7 +28,7 @@ export function run(command: readonly string[], options: RunOptions = {}): Promi
       file,
       args,
       {
-        timeout: options.timeoutMs ?? 30_000,
+        timeout: options.timeoutMs ?? 30_000 * SLOW,
         killSignal: 'SIGKILL',
         maxBuffer: 64 << 20,
         env: options.env ?? process.env,
@@ -70,7 +73,7 @@ export async function waitFor<T>(
   ask: () => T | undefined | Promise<T | undefined>,
   { timeoutMs = 10_000, everyMs = 20 }: { timeoutMs?: number; everyMs?: number } = {},
 ): Promise<T> {
-  const end = performance.now() + timeoutMs
+  const end = performance.now() + timeoutMs * SLOW
   let last = ''
   for (;;) {
     try {
@@ -80,7 +83,7 @@ export async function waitFor<T>(
       if (error instanceof Hopeless) throw error
       last = error instanceof Error ? `: ${error.message}` : ''
     }
-    if (performance.now() > end) throw new Error(`waited ${timeoutMs} ms for ${what}${last}`)
+    if (performance.now() > end) throw new Error(`waited ${timeoutMs * SLOW} ms for ${what}${last}`)
     await sleep(everyMs)
   }
 }

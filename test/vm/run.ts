@@ -5,6 +5,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { META_PACKAGES, prepareBase, prepareCheckout, prepareKernel } from './image.ts'
+import { prepareLab } from './lab-image.ts'
 import { type GuestRun, runGuest } from './machine.ts'
 import { parseLine } from './protocol.ts'
 
@@ -13,6 +14,7 @@ const verbose = process.env['VM_VERBOSE'] === '1'
 const filter = process.env['TESTS'] ?? ''
 const long = process.env['VM_LONG'] === '1'
 const parts = [prepareBase(), await prepareCheckout()]
+if (long || filter.startsWith('T-BOTH')) parts.push(await prepareLab([]))
 const runs: GuestRun[] = []
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
@@ -22,7 +24,7 @@ for (const line of lines) {
   const one = await runGuest(kernel, parts, {
     entry: 'test/vm/guest.ts',
     timeoutSeconds: Number(process.env['VM_TIMEOUT'] ?? (long ? 3600 : 300)),
-    environment: { ...(filter === '' ? {} : { TESTS: filter }), ...(long ? { VM_LONG: '1' } : {}) },
+    environment: { LAB_SLOW: '10', ...(filter === '' ? {} : { TESTS: filter }), ...(long ? { VM_LONG: '1' } : {}) },
     onLine(text) {
       const found = parseLine(text)
       if (found.kind === 'result') {
