@@ -20,6 +20,8 @@ export interface Sizes {
   readonly learnedNames: number
   readonly learnRates: readonly number[]
   readonly matcherSizes: readonly number[]
+  /** `windowSeconds`: of the simulated clock. */
+  readonly fleet: { readonly nodes: number; readonly controlNodes: number; readonly windowSeconds: number }
 }
 
 export const FULL: Sizes = {
@@ -35,6 +37,7 @@ export const FULL: Sizes = {
   learnedNames: 100_000,
   learnRates: [200, 1000, 2000, 5000],
   matcherSizes: [30, 1000, 10_000, 100_000],
+  fleet: { nodes: 5000, controlNodes: 200, windowSeconds: 120 },
 }
 
 export const SMOKE: Sizes = {
@@ -50,6 +53,7 @@ export const SMOKE: Sizes = {
   learnedNames: 500,
   learnRates: [200],
   matcherSizes: [30, 300],
+  fleet: { nodes: 100, controlNodes: 30, windowSeconds: 60 },
 }
 
 export interface Context {

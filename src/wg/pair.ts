@@ -119,15 +119,16 @@ export function chooseEgress(pair: Pair, self: Drainer, now: number, closed?: Sl
   const { egress } = pair
   if (!pair.twoSlots) return 0
   const banned = bannedSlot(self, { uid: pair.uid, drain: drainOf(pair, now) })
-  const order = [egress, otherSlot(egress)]
-    .filter((slot) => slot !== closed)
-    .sort((a, b) => Number(a === banned) - Number(b === banned))
-  return (
-    order.find((slot) => usable(pair, slot, now)) ??
-    order.find((slot) => fresh(pair, slot, now)) ??
-    (everProven(pair, egress) ? order.find((slot) => everProven(pair, slot)) : undefined) ??
-    egress
-  )
+  // Nothing is allocated here: it runs for each of thousands of peers in every tick.
+  const first = egress === banned ? otherSlot(egress) : egress
+  const last = otherSlot(first)
+  if (first !== closed && usable(pair, first, now)) return first
+  if (last !== closed && usable(pair, last, now)) return last
+  if (first !== closed && fresh(pair, first, now)) return first
+  if (last !== closed && fresh(pair, last, now)) return last
+  if (!everProven(pair, egress)) return egress
+  if (first !== closed && everProven(pair, first)) return first
+  return last !== closed && everProven(pair, last) ? last : egress
 }
 
 export function withTunnel(pair: Pair, slot: Slot, change: Partial<Tunnel>): Pair {

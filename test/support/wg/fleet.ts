@@ -2,6 +2,7 @@ import { adopt } from '../../../src/wg/adopt.ts'
 import { CAP_PROBES, CAP_TWO_SLOTS, type NodeRecord } from '../../../src/wg/directory/record.ts'
 import type { MachineConfig, OwnSlot, WgEffect, WgEvent, WgState } from '../../../src/wg/machine-types.ts'
 import { announcementFor, step } from '../../../src/wg/machine.ts'
+import { everProven } from '../../../src/wg/pair.ts'
 import { SLOTS, type Slot } from '../../../src/wg/slots.ts'
 import { EventQueue, randomFrom } from './event-queue.ts'
 import { KernelModel, SESSION_LIFE_MS } from './kernel-model.ts'
@@ -21,6 +22,12 @@ export interface FleetOptions {
   readonly crash: number
   /** Chance that a pair has traffic in a given second; 1 for always. */
   readonly traffic: number
+  /** Who has whom for a peer, both ways; without it everybody has everybody. */
+  readonly peers?: readonly (readonly number[])[]
+  /** The fleet stood before the run: ages of both keys of a node, ms; records are in the directory. */
+  readonly keyAgesMs?: (node: number) => readonly [number, number]
+  /** Peers of which both ends rotate nothing and have proven both slots are asked only every so many seconds; 1 without. */
+  readonly idleProbeSeconds?: number
   /** A fault put in on purpose, to show that the properties can fail. */
   readonly fault?: 'peers-excused' | 'no-adoption' | 'new-key-at-once'
 }
@@ -37,8 +44,10 @@ interface Node {
   state: WgState | undefined
   /** Counts starts of the agent: an answer to a dead one is lost. */
   life: number
-  readonly egress: Slot[]
-  readonly seen: number[]
+  /** By number of the peer. */
+  readonly egress: Map<number, Slot>
+  readonly seen: Map<number, number>
+  readonly peers: readonly number[]
   readonly received: [number, number]
   record: NodeRecord | undefined
 }
@@ -77,21 +86,23 @@ export class Fleet {
   readonly #established = new Set<number>()
   /** Node -> since when it is cut, and when that ends or ended. */
   readonly #cut = new Map<number, { readonly from: number; readonly until: number }>()
-  /** Node -> until when the directory neither hears of it nor is heard. */
-  readonly #partition = new Map<number, number>()
+  /** Node -> until when the directory neither hears of it nor is heard, and how long it takes at most after that. */
+  readonly #partition = new Map<number, { readonly until: number; readonly delayMs: number }>()
 
   constructor(options: FleetOptions) {
     this.options = options
     this.#random = randomFrom(options.seed)
     this.kernel = new KernelModel(options.nodes, false, (node) => this.wall(node))
-    this.nodes = Array.from({ length: options.nodes }, (_, i) => ({
+    const all = Array.from({ length: options.nodes }, (_, i) => i)
+    this.nodes = all.map((i) => ({
       uid: uidOf(i),
       state: undefined,
       life: 0,
-      egress: new Array<Slot>(options.nodes).fill(0),
-      seen: new Array<number>(options.nodes).fill(-1),
+      egress: new Map(),
+      seen: new Map(),
+      peers: options.peers?.[i] ?? all.filter((j) => j !== i),
       received: [0, 0],
-      record: undefined,
+      record: this.#standing(i),
     }))
     for (let i = 0; i < options.nodes; i++) this.#queue.put(this.#random() * 1000, { do: 'start', node: i })
   }
@@ -102,7 +113,10 @@ export class Fleet {
 
   /** Nobody hears of `node` and it hears of nobody, in the data path, for this long from now; `directory`: nor there. */
   cut(node: number, forMs: number, directory = false): void {
-    if (directory) this.#partition.set(node, Math.max(this.#partition.get(node) ?? 0, this.now + forMs))
+    if (directory) {
+      const until = Math.max(this.#partition.get(node)?.until ?? 0, this.now + forMs)
+      this.#partition.set(node, { until, delayMs: this.options.directoryDelayMs })
+    }
     const before = this.#cut.get(node)
     const going = before !== undefined && before.until > this.now
     const until = this.now + forMs
@@ -167,18 +181,20 @@ export class Fleet {
     return node
   }
 
-  /** What needs the directory is done after the partition, if there is one, and late as everything. */
+  /**
+   * A message of the directory comes after the partition, if there is one, and late as everything. The list at a start is had
+   * all the same: an agent that is dead for longer than its sessions live may lose packets, and nobody says otherwise.
+   */
   #postponed(node: number, todo: Todo): boolean {
-    const until = this.#partition.get(node) ?? 0
-    if (until <= this.now) return false
-    this.#queue.put(until + this.#random() * this.options.directoryDelayMs, todo)
+    const partition = this.#partition.get(node)
+    if (partition === undefined || partition.until <= this.now) return false
+    this.#queue.put(partition.until + this.#random() * partition.delayMs, todo)
     return true
   }
 
   #do(todo: Todo): void {
     switch (todo.do) {
       case 'start':
-        if (this.#postponed(todo.node, todo)) return
         return this.#start(todo.node)
       case 'second':
         return this.#second(todo.node)
@@ -186,8 +202,10 @@ export class Fleet {
         if (this.#node(todo.node).life === todo.life) this.#handle(todo.node, todo.event)
         return
       case 'commit': {
-        if (this.#postponed(todo.node, todo)) return
         const node = this.#node(todo.node)
+        // A connection that hung ends with the agent, and what was not written by then never is.
+        if (this.#partition.has(todo.node) && node.life !== todo.life) return
+        if (this.#postponed(todo.node, todo)) return
         // An agent that died has a write in flight; it may still arrive, but never after one of the next agent.
         if ((node.record?.revision ?? -1) >= todo.record.revision) return
         node.record = todo.record
@@ -200,8 +218,8 @@ export class Fleet {
       case 'tell': {
         if (this.#postponed(todo.reader, todo)) return
         const reader = this.#node(todo.reader)
-        if (reader.state === undefined || todo.record.revision <= (reader.seen[todo.writer] ?? -1)) return
-        reader.seen[todo.writer] = todo.record.revision
+        if (reader.state === undefined || todo.record.revision <= (reader.seen.get(todo.writer) ?? -1)) return
+        reader.seen.set(todo.writer, todo.record.revision)
         this.#handle(todo.reader, { kind: 'peer', record: todo.record })
         this.#excuse(todo.reader, todo.writer)
       }
@@ -212,9 +230,19 @@ export class Fleet {
     if (this.options.fault === 'peers-excused') this.#handle(i, { kind: 'excused', uid: uidOf(j), excused: true })
   }
 
+  /** What the directory has of a node before the run. */
+  #standing(i: number): NodeRecord | undefined {
+    const ages = this.options.keyAgesMs?.(i)
+    if (ages === undefined) return undefined
+    const slot = (id: Slot): OwnSlot => {
+      const since = this.wall(i) - ages[id]
+      return { publicKey: keyText(i, id, 0), generation: 0, since, bornAt: -ages[id] }
+    }
+    return recordOf(i, 0, [slot(0), slot(1)], null)
+  }
+
   #broadcast(writer: number, record: NodeRecord): void {
-    for (let reader = 0; reader < this.nodes.length; reader++) {
-      if (reader === writer) continue
+    for (const reader of this.#node(writer).peers) {
       const lost = this.#random() < this.options.directoryLoss
       const delay = lost ? this.options.resyncMs : this.#random() * this.options.directoryDelayMs
       this.#queue.put(this.now + delay, { do: 'tell', reader, writer, record })
@@ -223,6 +251,7 @@ export class Fleet {
 
   #start(i: number): void {
     const node = this.#node(i)
+    const { life } = node
     const keys = [0, 1].map((slot) => keyText(i, slot as Slot, this.kernel.keyOf(i, slot as Slot)))
     const wallMs = this.wall(i)
     const first = adopt(
@@ -240,16 +269,17 @@ export class Fleet {
     node.state = first.state
     this.#effects(i, first.effects)
     // The list at a start comes from the directory itself.
-    for (let j = 0; j < this.nodes.length && node.state !== undefined; j++) {
+    for (const j of node.peers) {
       const record = this.#node(j).record
-      if (j === i || record === undefined) continue
-      node.seen[j] = record.revision
+      if (record === undefined) continue
+      if (node.life !== life) break
+      node.seen.set(j, record.revision)
       const found = SLOTS.map((slot) => {
         const { generation, stamp } = this.kernel.entry(i, j, slot)
         return generation === undefined ? undefined : { key: keyText(j, slot, generation), stamp }
       })
       const kernel = {
-        egress: node.egress[j] ?? 0,
+        egress: node.egress.get(j) ?? 0,
         mode: 'active' as const,
         tunnels: [found[0], found[1]] as const,
         wallMs,
@@ -267,15 +297,15 @@ export class Fleet {
     const node = this.#node(i)
     const { life } = node
     if (node.state === undefined) return
-    for (let j = 0; j < this.nodes.length; j++) {
-      if (j === i) continue
+    for (const j of node.peers) {
+      if (!this.#due(i, j)) continue
       if (this.#random() < this.options.traffic) this.#packet(i, j)
       for (const slot of SLOTS) this.#probe(i, j, slot)
       if (node.life !== life) return
     }
     for (const slot of SLOTS) {
       const stamps = new Map<string, number>()
-      for (let j = 0; j < this.nodes.length; j++) {
+      for (const j of node.peers) {
         const { generation, stamp } = this.kernel.entry(i, j, slot)
         if (generation !== undefined) stamps.set(keyText(j, slot, generation), stamp)
       }
@@ -286,8 +316,20 @@ export class Fleet {
     if (node.life === life) this.#queue.put(this.now + 1000, { do: 'second', node: i })
   }
 
+  /** Is the pair looked at in this second? */
+  #due(i: number, j: number): boolean {
+    const every = this.options.idleProbeSeconds ?? 1
+    if (every === 1 || (Math.floor(this.now / 1000) + j) % every === 0) return true
+    const restless = (of: number, to: number): boolean => {
+      const state = this.#node(of).state
+      const pair = state?.peers.get(uidOf(to))
+      return pair === undefined || state?.rotation.phase !== 'idle' || !SLOTS.every((slot) => everProven(pair, slot))
+    }
+    return restless(i, j) || restless(j, i)
+  }
+
   #packet(i: number, j: number): void {
-    const slot = this.#node(i).egress[j] ?? 0
+    const slot = this.#node(i).egress.get(j) ?? 0
     this.packets++
     if (!this.linked(i, j)) return
     const passed = this.kernel.passes(i, j, slot, this.now)
@@ -358,7 +400,7 @@ export class Fleet {
         const { slot } = effect
         const generation = this.kernel.rekey(i, slot)
         if (effect.kind === 'recreate') {
-          for (let j = 0; j < this.nodes.length; j++) this.kernel.entry(i, j, slot).receive = []
+          for (const j of node.peers) this.kernel.entry(i, j, slot).receive = []
         }
         const wallMs = this.wall(i)
         const event: WgEvent = { kind: 'keyMade', slot, publicKey: keyText(i, slot, generation), wallMs }
@@ -366,12 +408,12 @@ export class Fleet {
         return
       }
       case 'cutSessions':
-        for (let j = 0; j < this.nodes.length; j++) {
+        for (const j of node.peers) {
           Object.assign(this.kernel.entry(i, j, effect.slot), { send: undefined, receive: [] })
         }
         return
       case 'egress':
-        node.egress[nodeOf(effect.uid)] = effect.slot
+        node.egress.set(nodeOf(effect.uid), effect.slot)
         return this.#tryAll(nodeOf(effect.uid), i)
       case 'install':
         this.kernel.install(i, nodeOf(effect.uid), effect.slot, generationOf(effect.key))

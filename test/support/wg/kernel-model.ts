@@ -60,7 +60,10 @@ export class KernelModel {
     const own = this.keys[i]
     if (own === undefined) throw new RangeError(`there is no node ${i}`)
     own[slot]++
-    for (let j = 0; j < this.keys.length; j++) if (j !== i) this.entry(i, j, slot).send = undefined
+    for (let j = 0; j < this.keys.length; j++) {
+      const known = this.#meshed || this.#entries.has((i * this.keys.length + j) * 2 + slot)
+      if (j !== i && known) this.entry(i, j, slot).send = undefined
+    }
     return own[slot]
   }
 
