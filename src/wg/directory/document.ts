@@ -8,6 +8,19 @@ export const NODE_KIND = 'WireGuardNode'
 /** Ends each document (YAML 1.2 section 9.1.2): a text without it was cut short, and might still read well. */
 const END = '\n...\n'
 
+/**
+ * Shape of the largest record, with room: some 200 lines, and flow style for lists that are empty. The reader takes seconds for
+ * 64 KiB of one map, and all else would wait for it.
+ */
+const MAX_CHARACTERS = 24 * 1024
+const MAX_LINES = 512
+const MAX_FLOW = 64
+
+const shaped = (text: string): boolean =>
+  text.length <= MAX_CHARACTERS &&
+  (text.match(/[\n\r]/g)?.length ?? 0) <= MAX_LINES &&
+  (text.match(/[[{,?]|- -/g)?.length ?? 0) <= MAX_FLOW
+
 /** A record as text: what kubectl would show of the resource, so that one form serves both. */
 export const documentOf = (record: NodeRecord): string =>
   stringify(
@@ -20,7 +33,7 @@ export const documentOf = (record: NodeRecord): string =>
  * short. The spec itself is not checked. Never throws.
  */
 export function specOf(text: string, name: string): unknown {
-  if (!text.endsWith(END)) return undefined
+  if (!text.endsWith(END) || !shaped(text)) return undefined
   let value: unknown
   try {
     // No aliases: a small text that stands for a large value is not ours. `silent` would pass errors over.

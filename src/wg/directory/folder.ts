@@ -56,6 +56,7 @@ export class FolderDirectory implements NodeDirectory {
   readonly #maxRecords: number
   readonly #known = new Map<string, Known>()
   readonly #dirty = new Set<string>()
+  readonly #malformed = new Set<string>()
   #tell: ((event: DirectoryEvent) => void) | undefined
   /** What our record must be; undefined while nothing is published. */
   #own: string | undefined
@@ -236,6 +237,8 @@ export class FolderDirectory implements NodeDirectory {
     this.#known.set(node, { stamp, missing: 0, heldUntil: 0 })
     if (reading.kind === 'refused') this.#log.warn({ file: path, reason: reading.reason }, 'a record is refused')
     const value = reading.kind === 'text' ? specOf(reading.text, node) : undefined
+    if (value === undefined) this.#malformed.add(node)
+    else this.#malformed.delete(node)
     this.#say({ kind: 'record', name: node, value })
   }
 
@@ -257,6 +260,7 @@ export class FolderDirectory implements NodeDirectory {
         continue
       }
       this.#known.delete(node)
+      this.#malformed.delete(node)
       this.#say({ kind: 'removed', name: node })
     }
   }
@@ -295,7 +299,8 @@ export class FolderDirectory implements NodeDirectory {
   }
 
   #noticed(node: string): void {
-    if (this.#tell === undefined) return
+    // Who writes what cannot be read again and again is read with the next comparison.
+    if (this.#tell === undefined || this.#malformed.has(node)) return
     this.#dirty.add(node)
     this.#notice ??= setTimeout(() => {
       this.#notice = undefined

@@ -367,3 +367,31 @@ test('the folder tells when it was last read whole, also while nothing changes i
   await sleep(RESCAN_MS * 8)
   expect(directory.ageMs()).toBeGreaterThan(RESCAN_MS * 6)
 })
+
+test.each([
+  ['seven thousand keys', Array.from({ length: 7000 }, (_, i) => `k${i}: 1`).join('\n')],
+  ['a flow of nine thousand keys', `{${Array.from({ length: 6000 }, (_, i) => `k${i}`).join(',')}}`],
+  ['lists in lists', '['.repeat(60_000)],
+  ['maps in maps', '{a: '.repeat(15_000)],
+  ['questions', '? '.repeat(30_000)],
+  ['lists in lists in a line', '- '.repeat(30_000)],
+])('a text of %s costs nobody time', (_, text) => {
+  const small = text.slice(0, 20_000)
+  const begun = performance.now()
+  expect([specOf(`${text}\n...\n`, 'n1'), specOf(`${small}\n...\n`, 'n1')]).toEqual([undefined, undefined])
+  expect(performance.now() - begun).toBeLessThan(250)
+})
+
+test('the largest record there can be is read', () => {
+  const six = (i: number): string => `2001:db8:1111:2222:3333:4444:5555:${(0x1000 + i).toString(16)}`
+  const most: NodeRecord = {
+    ...record('n1', Number.MAX_SAFE_INTEGER),
+    node: `${'a'.repeat(252)}b`,
+    endpoints: Array.from({ length: 16 }, (_, i) => ({ ip: six(i) })),
+    prefixes: Array.from({ length: 64 }, (_, i) => `${six(i)}/128`),
+    nodeIPs: Array.from({ length: 32 }, (_, i) => six(i)),
+    drain: { slot: 0, seq: Number.MAX_SAFE_INTEGER, since: Number.MAX_SAFE_INTEGER, reason: 'Compromise' },
+    caps: Array.from({ length: 32 }, (_, i) => 'c'.repeat(60) + String(i)),
+  }
+  expect(specOf(documentOf(most), most.node)).toEqual(most)
+})
