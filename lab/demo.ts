@@ -102,7 +102,7 @@ function howToEnter({ lab, agent }: Stage): void {
   screen.note(`  fetch     ip netns exec ${lab.namespace('client-a')} curl -v http://www.shop.example/`)
   screen.note(`  status    ${node} bin/sekisho status`)
   screen.note(`  seal      ${node} bin/sekisho wg status`)
-  screen.note(`  why       ${node} bin/sekisho wg why far`)
+  screen.note(`  wg why    ${node} bin/sekisho wg why far`)
   screen.note(`  new key   ${node} bin/sekisho wg rotate`)
   screen.note(`  far pod   ip netns exec ${lab.namespace('far-shop')} bash`)
   screen.note(`  far node  nsenter --net=/run/netns/${lab.namespace('node2')} -- bin/sekisho wg status`)
