@@ -127,7 +127,7 @@ export const configSchema = section('', {
       },
     ),
     maxPending: count('Answers that wait for the ledger, in each worker.', {
-      default: 512,
+      default: 2048,
       minimum: 1,
       maximum: 65536,
     }),

@@ -43,7 +43,7 @@ test('the least configuration gets every default', () => {
       upstreamTimeout: 4500,
       receiveBuffer: 4 * 1024 * 1024,
       maxInFlight: 8192,
-      maxPending: 512,
+      maxPending: 2048,
       endpointShare: 25,
       tcp: { maxConnections: 1024, maxConnectionsPerEndpoint: 64, idleTimeout: 10_000, maxQueriesPerConnection: 0 },
     },
