@@ -252,7 +252,9 @@ test('cleanup takes all of it away, and the record too', async () => {
     expect(readdirSync(join(folder(node), 'bpf'))).not.toContain('sekisho')
   }
   expect(readdirSync(keys)).toEqual([])
-  const { clear, bad } = await window('open', 1000)
-  expect(bad).toBe('')
-  expect(clear).toBeGreaterThan(0)
-}, 60_000)
+  let open = await window('open', 1000)
+  // TCP tries again only after as long as it was cut off before (RFC 6298 section 5.5), and one end was cut off for seconds.
+  for (let i = 0; i < 15 && open.bad !== ''; i++) open = await window('open', 1000)
+  expect(open.bad).toBe('')
+  expect(open.clear).toBeGreaterThan(0)
+}, 90_000)
