@@ -74,8 +74,8 @@ test-vm: build vm-programs ## boot Debian's kernels in QEMU: real WireGuard (KER
 	@tools/setup-apt.sh vm
 	@node test/vm/run.ts $(KERNELS)
 
-bench: need-root build ## compare with dnsdist; writes bench/results and docs/performance.md
-	@tools/setup-apt.sh bench
+bench: need-root build vm-programs ## compare with dnsdist; writes bench/results and docs/performance.md
+	@tools/setup-apt.sh bench vm
 	@$(MAKE) -C bench
 	@node bench/run.ts
 	@node bench/table.ts

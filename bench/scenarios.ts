@@ -9,6 +9,7 @@ import type { Profile } from './scenarios/profile.ts'
 import { pump } from './scenarios/pump.ts'
 import { reload } from './scenarios/reload.ts'
 import { rules } from './scenarios/rules.ts'
+import { seal } from './scenarios/seal.ts'
 
 export interface Scenario {
   /** Also the name of the result file. */
@@ -17,6 +18,8 @@ export interface Scenario {
   /** `standard`: shares one agent with the others; `own`: starts what it needs itself. */
   readonly policy: 'standard' | 'own'
   readonly needsAgent: boolean
+  /** False: takes minutes however little is done, so a smoke run leaves it out. */
+  readonly smoke?: false
   readonly run: (context: Context) => Promise<Row[] | Profile>
 }
 
@@ -37,4 +40,13 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
   { name: 'fleet', title: 'many nodes rotate keys, simulated', policy: 'own', needsAgent: false, run: fleet },
   { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
+  {
+    name: 'seal',
+    title: 'peers of the seal, in QEMU',
+    policy: 'own',
+    needsAgent: true,
+    // Two guests under emulation need more than a minute to boot and to end on a busy machine.
+    smoke: false,
+    run: seal,
+  },
 ]

@@ -27,6 +27,11 @@ export interface AsyncNetlinkConnection {
   query(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
   /** A whole dump: begun anew when the table changed meanwhile. */
   dump(what: string, type: number, parts: readonly Uint8Array[]): Promise<readonly Message[]>
+  /**
+   * The same, with each message handed on as it comes, so that none is kept and the event loop is free in between. `begin` is
+   * called for every attempt, and gives who takes the messages; what it throws ends the dump.
+   */
+  walk(what: string, type: number, parts: readonly Uint8Array[], begin: () => (message: Message) => void): Promise<void>
   /** The first message of a dump that is then left alone: the connection must be closed after it. */
   begin(what: string, type: number, parts: readonly Uint8Array[]): Promise<Message>
   /** Takes the socket for one exchange that `act` makes itself; answers must bear `sequence`. */
@@ -98,6 +103,30 @@ export function openAsyncConnection(
       for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
         const answer = await exchange(what, type, NLM_F_DUMP, parts)
         if (!answer.interrupted) return answer.messages
+      }
+      throw new SekishoError('SEKISHO_NETLINK_INTERRUPTED', what)
+    },
+    async walk(what, type, parts, begin) {
+      for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+        const take = begin()
+        const whole = await exclusively(async (from, number) => {
+          await native.netlinkSendAsync(from, encodeMessage(type, NLM_F_DUMP | NLM_F_REQUEST, number, parts))
+          const answer = new Answer(what, number, port)
+          let failure: { readonly error: unknown } | undefined
+          for (let ended = false; !ended;) {
+            ended = answer.take(await receive(from, answerMs))
+            const messages = answer.messages.splice(0)
+            try {
+              if (failure === undefined) for (const message of messages) take(message)
+            } catch (error) {
+              // The rest is read all the same: until then the kernel begins no other dump on this socket.
+              failure = { error }
+            }
+          }
+          if (failure !== undefined) throw failure.error
+          return !answer.interrupted
+        })
+        if (whole) return
       }
       throw new SekishoError('SEKISHO_NETLINK_INTERRUPTED', what)
     },

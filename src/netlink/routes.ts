@@ -1,5 +1,5 @@
 import { type Cidr, formatCidr, type Ip } from '../core/ip.ts'
-import { type Attribute, attribute, attributeU32, findAttribute, parseAttributes, readU32 } from './attributes.ts'
+import { attribute, AttributeReader, attributeU32 } from './attributes.ts'
 import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { Request } from './batch.ts'
 import type { NetlinkConnection } from './connection.ts'
@@ -60,37 +60,58 @@ export function encodeRoute(route: Route): Uint8Array[] {
   return parts
 }
 
-function optional(attributes: readonly Attribute[], family: 4 | 6): Pick<Route, 'metric' | 'nexthop' | 'source'> {
-  const metric = readU32(attributes, RTA_PRIORITY)
-  const nexthop = readU32(attributes, RTA_NH_ID)
-  const source = findAttribute(attributes, RTA_PREFSRC)
-  return {
-    ...(metric === undefined ? {} : { metric }),
-    ...(nexthop === undefined ? {} : { nexthop }),
-    ...(source?.length === (family === 4 ? 4 : 16) ? { source: { family, bytes: source.slice() } } : {}),
-  }
-}
-
-/** Undefined when the message is no IPv4 or IPv6 route or is malformed. */
+/** Undefined when the message is no IPv4 or IPv6 route or is malformed. Tables have tens of thousands. */
 export function decodeRoute(message: Message): Route | undefined {
   const body = message.body
   if (body.length < ROUTE_BYTES) return undefined
-  const attributes = parseAttributes(body, ROUTE_BYTES)
   const family = body[0] === AF_INET ? 4 : body[0] === AF_INET6 ? 6 : undefined
-  if (attributes === undefined || family === undefined) return undefined
+  if (family === undefined) return undefined
   const size = family === 4 ? 4 : 16
-  const destination = findAttribute(attributes, RTA_DST) ?? new Uint8Array(size)
+  const route: { -readonly [K in keyof Route]?: Route[K] } = {}
+  let destination: Uint8Array | undefined
+  const reader = new AttributeReader(body, ROUTE_BYTES)
+  while (reader.next()) {
+    switch (reader.type) {
+      case RTA_DST:
+        destination = reader.payload()
+        break
+      case RTA_TABLE:
+        route.table = reader.u32() ?? body[4] ?? 0
+        break
+      case RTA_OIF:
+        route.oif = reader.u32()
+        break
+      case RTA_PRIORITY:
+        put(route, 'metric', reader.u32())
+        break
+      case RTA_NH_ID:
+        put(route, 'nexthop', reader.u32())
+        break
+      case RTA_PREFSRC:
+        if (reader.length === size) route.source = { family, bytes: reader.payload().slice() }
+        break
+    }
+  }
   const bits = body[1] ?? 0
-  if (destination.length !== size || bits > size * 8) return undefined
+  if (reader.broken || bits > size * 8 || (destination !== undefined && destination.length !== size)) return undefined
   return {
-    destination: { ip: { family, bytes: destination.slice() }, bits },
-    table: readU32(attributes, RTA_TABLE) ?? body[4] ?? 0,
+    destination: { ip: { family, bytes: destination?.slice() ?? new Uint8Array(size) }, bits },
+    table: body[4] ?? 0,
     protocol: body[5] ?? 0,
     scope: body[6] ?? 0,
     type: body[7] ?? 0,
-    oif: readU32(attributes, RTA_OIF),
-    ...optional(attributes, family),
+    oif: undefined,
+    ...route,
   }
+}
+
+/** Absent and undefined are not the same to those who compare. */
+function put(
+  route: { metric?: number; nexthop?: number },
+  what: 'metric' | 'nexthop',
+  value: number | undefined,
+): void {
+  if (value !== undefined) route[what] = value
 }
 
 function listBody(family: 4 | 6, table: number): Uint8Array[] {

@@ -190,7 +190,7 @@ export class ScaleNode {
   }
 
   async unroute(): Promise<void> {
-    for (const { nodeUID } of this.records) await this.routing.removePeer(nodeUID)
+    await Promise.all(this.records.map(({ nodeUID }) => this.routing.removePeer(nodeUID)))
   }
 
   /** The peer publishes another key. */

@@ -35,14 +35,28 @@ export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
 }
 
 /** A device of thousands of peers comes several times a minute, so nothing is made here that is not in the answer. */
-class DeviceReader {
-  readonly peers = new Map<string, Draft>()
+export class DeviceReader {
+  readonly #peers = new Map<string, Draft>()
   readonly #name: string
   /** What a peer that goes on in a later message has already. */
   readonly #known = new Map<string, Set<string>>()
 
+  #head: Omit<WgDevice, 'peers'> | undefined
+
   constructor(name: string) {
     this.#name = name
+  }
+
+  /** The messages of a dump, in their order. Throws SekishoError SEKISHO_WG_PROTOCOL. */
+  take(message: Message): void {
+    this.#head ??= this.head(message)
+    this.#takePeers(message)
+  }
+
+  /** Once all were taken. Throws SekishoError SEKISHO_WG_PROTOCOL when there was none. */
+  device(): WgDevice {
+    if (this.#head === undefined) throw this.#malformed('an empty dump')
+    return { ...this.#head, peers: [...this.#peers.values()] }
   }
 
   head(message: Message): Omit<WgDevice, 'peers'> {
@@ -58,7 +72,7 @@ class DeviceReader {
     return head
   }
 
-  takePeers(message: Message): void {
+  #takePeers(message: Message): void {
     const reader = this.#reader(message)
     while (reader.next()) {
       if (reader.type !== WGDEVICE_A_PEERS) continue
@@ -101,9 +115,9 @@ class DeviceReader {
       }
     }
     if (reader.broken || publicKey === undefined) throw this.#malformed('a peer')
-    const goesOn = this.peers.get(publicKey)
+    const goesOn = this.#peers.get(publicKey)
     const peer = goesOn ?? { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps: [] }
-    if (goesOn === undefined) this.peers.set(publicKey, peer)
+    if (goesOn === undefined) this.#peers.set(publicKey, peer)
     if (allowedIps !== undefined) this.#takeAllowedIps(peer, allowedIps, goesOn !== undefined)
   }
 
@@ -180,9 +194,6 @@ export const decodeHead = (name: string, first: Message): Omit<WgDevice, 'peers'
  */
 export function decodeDevice(name: string, messages: readonly Message[]): WgDevice {
   const reader = new DeviceReader(name)
-  const [first] = messages
-  if (first === undefined) throw new SekishoError('SEKISHO_WG_PROTOCOL', `${name}: an empty dump`)
-  const head = reader.head(first)
-  for (const message of messages) reader.takePeers(message)
-  return { ...head, peers: [...reader.peers.values()] }
+  for (const message of messages) reader.take(message)
+  return reader.device()
 }

@@ -20,7 +20,7 @@ import {
 } from '../../netlink/netlink.ts'
 import { encodeKey } from '../keys.ts'
 import type { WgDevice, WgDeviceOptions, WgDriver, WgFeatures, WgPeerBatch } from '../ports.ts'
-import { decodeDevice, decodeHead } from './decode.ts'
+import { decodeHead, DeviceReader } from './decode.ts'
 import { InOrder } from './in-order.ts'
 import { detour, takesAllowedIps } from './detour.ts'
 import { encodeAllowedIpRemovals, encodePeerRemoval, encodePeerSet, packBatch } from './encode.ts'
@@ -138,9 +138,16 @@ export class KernelWgDriver implements WgDriver {
   }
 
   async #read(name: string): Promise<WgDevice | undefined> {
-    return this.#asked(name, async (id, body) =>
-      decodeDevice(name, await this.#generic.dump(`WireGuard device ${name}`, id, body)),
-    )
+    return this.#asked(name, async (id, body) => {
+      let reader = new DeviceReader(name)
+      await this.#generic.walk(`WireGuard device ${name}`, id, body, () => {
+        reader = new DeviceReader(name)
+        return (message) => {
+          reader.take(message)
+        }
+      })
+      return reader.device()
+    })
   }
 
   /** Without the peers: the first datagram of the dump is enough, and the kernel makes no other. */
