@@ -174,10 +174,7 @@ describe('collecting', () => {
     expect(reader.unlearnable).toBe(1)
   })
 
-  test.each([
-    '0064ff9b' + '00'.repeat(8) + 'c0000201',
-    'fec0' + '00'.repeat(14),
-  ])('AAAA %s is learned', (data) => {
+  test.each(['0064ff9b' + '00'.repeat(8) + 'c0000201', 'fec0' + '00'.repeat(14)])('AAAA %s is learned', (data) => {
     const aaaa = rawRecord({ owner: QNAME, type: 28, data: [...hex(data)] })
     expect(read(rawAnswer(query, { answers: [aaaa] })).reader.count).toBe(1)
   })
