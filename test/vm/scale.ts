@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
@@ -117,7 +117,6 @@ class Book {
   }
 }
 
-const available = (): number => Number(/MemAvailable:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1024
 const resident = (): number => {
   collect()
   return process.memoryUsage.rss()
@@ -272,29 +271,20 @@ async function routes(node: ScaleNode, book: Book): Promise<void> {
   )
 }
 
-/** Octets a peer: of this process with all it knows, and of the kernel with device and routes. */
+/**
+ * Octets a peer of this process with all it knows. Not of the kernel: what a guest has available moves by more than peers take.
+ */
 async function memory(size: number, book: Book): Promise<ScaleNode> {
-  const before = { resident: resident(), available: available() }
+  const before = resident()
   const node = new ScaleNode(native, size)
   await node.start()
   await node.empty()
   await node.reconcile()
   await node.route()
   await node.routing.check()
-  const grown = resident() - before.resident
-  await sleep(200)
-  const taken = before.available - available()
-  book.set('memory of the process', 'B a peer', 'sekisho', grown / size)
-  book.set('memory of the kernel, device and routes', 'B a peer', 'sekisho', Math.max(0, taken - grown) / size)
+  book.set('memory of the process', 'B a peer', 'sekisho', (resident() - before) / size)
   await clear(node)
   writeFiles(node)
-  await device()
-  await sleep(200)
-  const free = available()
-  await shell.run(`wg setconf ${TOOL} /tmp/conf && ${ROUTES}`)
-  await sleep(200)
-  book.set('memory of the kernel, device and routes', 'B a peer', 'wg', (free - available()) / size)
-  await clear(node)
   return node
 }
 
