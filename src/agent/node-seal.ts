@@ -22,11 +22,13 @@ export function createNodeSeal(deps: SealPartsDeps): Seal {
     log: part('wg'),
     async open() {
       const work = await (observes ? openObserver(deps) : openManager(deps))
-      await cpu.start()
+      // Nobody waits for figures.
+      const sampling = cpu.start()
       return {
         ...work,
         async stop() {
           await cpu.stop()
+          await sampling
           await work.stop()
         },
       }

@@ -50,6 +50,8 @@ const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_
 const ASK_MS = 250
 const TARGETS_MS = 50
 const READY_SHARE = 0.95
+/** While a rotation goes on, and at most one peer in a millisecond is looked at. */
+const ROTATION_TICK_MS = 250
 /** Records of one turn of the event loop at the start. */
 const TAKEN_TOGETHER = 512
 /** The end does not wait longer for what runs. */
@@ -433,7 +435,10 @@ class SealEngine implements Engine {
     const { uid, slot, answered } = result
     if (!this.#probing.result(result, this.#state, this.#parts.clock.monotonicMs())) return
     this.#feed({ kind: 'probe', uid, slot, answered })
-    if (result.answered) this.#feed({ kind: 'announced', uid, announcement: result.announcement })
+    if (!result.answered) return
+    this.#feed({ kind: 'announced', uid, announcement: result.announcement })
+    // There is a session, then: its handshake is looked for at once.
+    if (this.#now().peers.get(uid)?.tunnels[slot].handshaken === false) this.#poller.hint(true)
   }
 
   #peer(record: NodeRecord): void {
@@ -527,11 +532,18 @@ class SealEngine implements Engine {
     try {
       this.#turn()
     } finally {
-      const { repairTickMs, tickMs } = this.#tuning
-      this.#timers.after('tick', repairs(this.#state) ? repairTickMs : tickMs, () => {
+      this.#timers.after('tick', this.#tickMs(), () => {
         this.#tick()
       })
     }
+  }
+
+  #tickMs(): number {
+    const { repairTickMs, tickMs } = this.#tuning
+    if (repairs(this.#state)) return repairTickMs
+    const state = this.#state
+    if (state === undefined || state.rotation.phase === 'idle') return tickMs
+    return Math.min(tickMs, Math.max(ROTATION_TICK_MS, state.peers.size))
   }
 
   #turn(): void {

@@ -43,12 +43,43 @@ export async function bundle(input: string, file: string): Promise<void> {
   await made.close()
 }
 
+/**
+ * Where every instruction is emulated, a compiler of hot code and threads that look for work cost more than they bring. Without
+ * the extensions of a processor, compiled code is that of any: Node throws kept code away when they differ.
+ */
+const EMULATED = [
+  '--single-threaded',
+  '--no-opt',
+  '--no-maglev',
+  '--no-sparkplug',
+  '--regexp-interpret-all',
+  ...[
+    'sse3',
+    'ssse3',
+    'sse4-1',
+    'sse4-2',
+    'sahf',
+    'avx',
+    'avx2',
+    'avx-vnni',
+    'avx-vnni-int8',
+    'fma3',
+    'f16c',
+    'bmi1',
+    'bmi2',
+    'lzcnt',
+    'popcnt',
+  ].map((name) => `--no-enable-${name}`),
+].join(' ')
+
 /** Puts the agent into `home` as one file, and lets the launcher there run it. */
 export async function bundleAgent(home: string): Promise<void> {
   await bundle('src/main.ts', join(home, BUNDLE))
   const launcher = readFileSync(join(home, 'bin/sekisho'), 'utf8')
-  const changed = launcher.replace('$home/src/main.ts', `$home/${BUNDLE}`)
-  if (changed === launcher) throw new Error('bin/sekisho does not start src/main.ts any more')
+  const changed = launcher
+    .replace('exec "$node" ', `exec "$node" ${EMULATED} `)
+    .replace('$home/src/main.ts', `$home/${BUNDLE}`)
+  if (!changed.includes(EMULATED) || !changed.includes(BUNDLE)) throw new Error('bin/sekisho starts another program')
   writeFileSync(join(home, 'bin/sekisho'), changed)
 }
 

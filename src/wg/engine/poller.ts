@@ -15,8 +15,9 @@ import type { SlotJobs } from './slot-jobs.ts'
 import type { EngineClock, EngineOptions, EngineTuning } from './types.ts'
 import type { WantedPeer } from './wanted.ts'
 
-/** A dump costs at most this part of the time. */
+/** A dump costs at most this part of the time; and this while something is waited for that only a dump shows. */
 const SHARE = 20
+const BUSY_SHARE = 5
 /** After a hint that something changed, ms: what changes together is looked at once. */
 const HINT_MS = 20
 const HINT_GAP_MS = 100
@@ -84,10 +85,11 @@ export class Poller {
     })
   }
 
-  /** Something changed that may be of ours. */
-  hint(): void {
+  /** Something changed that may be of ours. `awaited`: for certain, and something waits for it. */
+  hint(awaited = false): void {
     const now = this.#p.clock.monotonicMs()
-    const gap = Math.min(Math.max(HINT_GAP_MS, this.#tookMs * SHARE), this.#periodMs())
+    const share = awaited ? BUSY_SHARE : SHARE
+    const gap = Math.min(Math.max(HINT_GAP_MS, this.#tookMs * share), this.#periodMs())
     const at = Math.max(now + HINT_MS, this.#endedAt + gap)
     if (at < this.#dueAt) this.#schedule(at - now)
   }
@@ -104,7 +106,9 @@ export class Poller {
 
   #periodMs(): number {
     const { pollMs, busyPollMs } = this.#p.tuning
-    return Math.max(this.#p.transitional() ? busyPollMs : pollMs, this.#tookMs * SHARE)
+    return this.#p.transitional()
+      ? Math.max(busyPollMs, this.#tookMs * BUSY_SHARE)
+      : Math.max(pollMs, this.#tookMs * SHARE)
   }
 
   #schedule(ms: number): void {

@@ -1,3 +1,4 @@
+import { sendsThroughTunnel } from '../activation.ts'
 import type { WgState } from '../machine-types.ts'
 import { drainOf, everProven, slotState, usable, type Pair } from '../pair.ts'
 import type { WgDevice } from '../ports.ts'
@@ -14,8 +15,16 @@ const TRAFFIC_MS = 10_000
 const NEW_MS = 120_000
 /** An answer that is later counts as lost, ms. */
 const LOST_MS = 1_000
-/** Questions a second, at most, to peers that are asked only because a rotation goes on. */
+/** Questions a second, at most, to peers that are asked only because a rotation goes on, or more often than others as they are new. */
 const ROTATION_RATE = 2_000
+/** A pair that is not yet where it shall be is asked this often, ms: each step of the two ends needs an answer. */
+const STEP_MS = 500
+/**
+ * A question to a peer with traffic that is not answered after this, ms, and twice the usual time, is not waited for: more are
+ * asked at once, so that three are lost, and the traffic has left the slot, within three seconds of a fault.
+ */
+const DOUBT_MS = 200
+const DOUBTS = PROBES_LOST - 1
 
 interface Track {
   key: string | undefined
@@ -24,7 +33,22 @@ interface Track {
   fullAt: number
   bytes: number
   lossSince: number | undefined
+  /** When the first question was asked that came after the last answer. */
+  openSince: number | undefined
+  /** Asked out of turn since then. */
+  doubts: number
 }
+
+/** Nothing was asked since the last answer. */
+const UNASKED = { lossSince: undefined, openSince: undefined, doubts: 0 } as const
+
+/** The pair sends, and refuses clear text, as it is configured. */
+const arrived = ({ mode }: Pair, { target }: WgState): boolean =>
+  target === 'off' ? !sendsThroughTunnel(mode) : mode === target
+
+/** Not for ever: a peer whose own target is another one never gets there. */
+const pressing = ({ target, leavingSince }: WgState, now: number, since: number): boolean =>
+  now - (target === 'off' ? Math.max(since, leavingSince) : since) < NEW_MS
 
 export interface TunnelProbes {
   lost: number
@@ -69,7 +93,9 @@ export class Probing {
   askDue(state: WgState, prober: Prober, now: number): void {
     const rotating = state.rotation.phase !== 'idle'
     const { probeMs, idleProbeMs, fullProbeMs } = this.#tuning
-    const rotatingMs = Math.max(probeMs, (state.peers.size * 2 * 1000) / ROTATION_RATE)
+    const sharedMs = (state.peers.size * 2 * 1000) / ROTATION_RATE
+    const rotatingMs = Math.max(probeMs, sharedMs)
+    const stepMs = Math.min(probeMs, Math.max(STEP_MS, sharedMs))
     for (const pair of state.peers) {
       if (!pair.probes) continue
       const tracks = this.#tracksOf(pair, now)
@@ -77,20 +103,29 @@ export class Probing {
       for (const slot of SLOTS) {
         const track = tracks[slot]
         const { key } = pair.tunnels[slot]
-        if (key !== track.key)
-          Object.assign(track, { key, since: now, askedAt: now - idleProbeMs, lossSince: undefined })
-        const fast =
-          traffic ||
-          pair.tunnels[slot].lost > 0 ||
-          (slotState(pair, slot, now) !== 'proven' && (everProven(pair, slot) || now - track.since < NEW_MS))
-        const period = fast ? probeMs : rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
-        if (key === undefined || now < track.askedAt + period) continue
-        track.askedAt = now
+        if (key !== track.key) Object.assign(track, { key, since: now, askedAt: now - idleProbeMs, ...UNASKED })
+        const proven = slotState(pair, slot, now) === 'proven'
+        const young = now - track.since < NEW_MS
+        const fast = traffic || pair.tunnels[slot].lost > 0 || (!proven && (everProven(pair, slot) || young))
+        const stepping =
+          (young && !everProven(pair, slot)) || (pressing(state, now, track.since) && !arrived(pair, state))
+        const period = stepping ? stepMs : fast ? probeMs : rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
+        if (key === undefined) continue
+        const doubt = traffic && slot === pair.egress && this.#doubts(track, pair.uid, slot, now)
+        if (now < track.askedAt + period && !doubt) continue
+        if (doubt) track.doubts++
+        else track.askedAt = now
+        track.openSince ??= now
         const full = now >= track.fullAt && everProven(pair, slot)
         if (full) track.fullAt = now + fullProbeMs
         prober.ask(pair.uid, slot, full)
       }
     }
+  }
+
+  #doubts({ openSince, doubts }: Track, uid: string, slot: Slot, now: number): boolean {
+    if (openSince === undefined || doubts >= DOUBTS) return false
+    return now - openSince >= DOUBT_MS + 2 * (this.of(uid, slot).rttMs ?? 0)
   }
 
   /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
@@ -104,7 +139,7 @@ export class Probing {
     if (result.answered) {
       this.counts.answered++
       probes.rttMs = result.rttMs
-      track.lossSince = undefined
+      Object.assign(track, UNASKED)
     } else {
       this.counts.lost++
       probes.lost++
@@ -160,7 +195,7 @@ export class Probing {
         askedAt: now - spread * idleProbeMs,
         fullAt: now + spread * fullProbeMs,
         bytes: 0,
-        lossSince: undefined,
+        ...UNASKED,
       }
     }
     const tracks = [track(0), track(1)] as const

@@ -82,7 +82,8 @@ export class Ground {
         repairs.push('address')
       }
     }
-    await this.look()
+    if (repairs.length > 0) await this.look()
+    else this.slots = [this.#slotOf(links[0]), this.#slotOf(links[1])]
     repairs.push(...(await this.#mendRules()))
     return repairs
   }
