@@ -5,7 +5,8 @@ import { LedgerCore } from '../../../src/ledger/core.ts'
 import { dieIfAsked } from './death.ts'
 
 // In the middle of its work: requests are taken and nothing of them is written.
-const drain = Reflect.get(LedgerCore.prototype, 'drain') as (this: LedgerCore) => number
+const found: { value?: unknown } | undefined = Object.getOwnPropertyDescriptor(LedgerCore.prototype, 'drain')
+const drain = found?.value as (this: LedgerCore) => number
 LedgerCore.prototype.drain = function (this: LedgerCore): number {
   dieIfAsked('ledger')
   return drain.call(this)

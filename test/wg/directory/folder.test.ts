@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, unlinkSync } from 'node:fs'
 import { chmod, link, lstat, mkdir, readdir, rename, symlink, unlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -251,6 +251,11 @@ test('our own record is put right when somebody changes it, and what is newest w
   }
 })
 
+/** In one turn of the event loop, so that no listing comes between two. */
+function unlinkAll(names: readonly string[]): void {
+  for (const name of names) unlinkSync(join(folder, name))
+}
+
 test('when all files are deleted at once nobody is called removed, and who lives comes back', async () => {
   const a = await start('node-a')
   const b = await start('node-b')
@@ -260,7 +265,7 @@ test('when all files are deleted at once nobody is called removed, and who lives
   await a.heard.until('record node-b 1')
   await a.heard.until('record node-c 1')
   await scans(1)
-  for (const name of await readdir(folder)) await unlink(join(folder, name))
+  unlinkAll(await readdir(folder))
   await scans(6)
   expect((await readdir(folder)).sort()).toEqual(['node-a.yaml', 'node-b.yaml'])
   expect([...a.heard.told, ...b.heard.told].filter((line) => line.startsWith('removed'))).toEqual([])
@@ -276,7 +281,7 @@ test('when most others vanish at once and ours does not, nobody is called remove
   const a = await start('node-a')
   await a.directory.publish(record('node-a', 1))
   await scans(1)
-  for (const node of ['node-b', 'node-c', 'node-d']) await unlink(join(folder, `${node}.yaml`))
+  unlinkAll(['node-b.yaml', 'node-c.yaml', 'node-d.yaml'])
   await scans(6)
   expect(a.heard.told.filter((line) => line.startsWith('removed'))).toEqual([])
 })
@@ -286,7 +291,7 @@ test('what vanished together with ours is called removed when it stays away', as
   const a = await start('node-a', { togetherMs: 400 })
   await a.directory.publish(record('node-a', 1))
   await scans(1)
-  for (const name of await readdir(folder)) await unlink(join(folder, name))
+  unlinkAll(await readdir(folder))
   await sleep(250)
   expect(a.heard.told).not.toContain('removed node-b')
   await a.heard.until('removed node-b')
