@@ -15,7 +15,7 @@ import { Peers } from './engine/peers.ts'
 import { Poller } from './engine/poller.ts'
 import { Probing } from './engine/probing.ts'
 import { Publisher } from './engine/publisher.ts'
-import { RotationLog, repairs } from './engine/rotation-log.ts'
+import { RotationLog, tickDelay } from './engine/rotation-log.ts'
 import { RouteKeeper } from './engine/route-keeper.ts'
 import { SlotJobs } from './engine/slot-jobs.ts'
 import { peerCounts } from './engine/status.ts'
@@ -33,7 +33,7 @@ import { probeAddresses, sameAddresses, type PeerAddresses } from './engine/want
 import type { Target } from './activation.ts'
 import { announcementFor, step } from './machine.ts'
 import type { KernelFacts, WgEffect, WgEvent, WgState } from './machine-types.ts'
-import { slotState, usable } from './pair.ts'
+import { slotState, usable, type Announcement } from './pair.ts'
 import type { WgDeviceOptions } from './ports.ts'
 import type { WgCounters, WgPeerReport, WgReport } from './report.ts'
 import type { KeyEvent, ProbeResult, ProbeTarget } from './seams.ts'
@@ -50,8 +50,6 @@ const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_
 const ASK_MS = 250
 const TARGETS_MS = 50
 const READY_SHARE = 0.95
-/** While a rotation goes on, and at most one peer in a millisecond is looked at. */
-const ROTATION_TICK_MS = 250
 /** Records of one turn of the event loop at the start. */
 const TAKEN_TOGETHER = 512
 /** The end does not wait longer for what runs. */
@@ -212,9 +210,7 @@ class SealEngine implements Engine {
         result: (result) => {
           this.#probed(result)
         },
-        // Whole milliseconds, rounded down: what is said within one counts as said at its beginning.
-        announce: (uid) =>
-          this.#state === undefined ? undefined : announcementFor(this.#state, uid, Math.floor(clock.monotonicMs())),
+        announce: (uid) => this.#announcement(uid),
       }),
     )
     for (const slot of SLOTS) {
@@ -441,6 +437,19 @@ class SealEngine implements Engine {
     if (this.#now().peers.get(uid)?.tunnels[slot].handshaken === false) this.#poller.hint(true)
   }
 
+  /**
+   * What is done, and not what is only decided: on the word that we send through the tunnel the peer drops what is still in
+   * clear text, and on the word that we take clear text it sends some.
+   */
+  #announcement(uid: string): Announcement | undefined {
+    if (this.#state === undefined) return undefined
+    // Whole milliseconds, rounded down: what is said within one counts as said at its beginning.
+    const said = announcementFor(this.#state, uid, Math.floor(this.#parts.clock.monotonicMs()))
+    if (said === undefined) return undefined
+    const mode = this.#routes.mode(uid) ?? 'off'
+    return { ...said, mode, egress: this.#routes.egress(uid) ?? said.egress }
+  }
+
   #peer(record: NodeRecord): void {
     const uid = record.nodeUID
     const before = this.#peers.get(uid)
@@ -458,9 +467,12 @@ class SealEngine implements Engine {
   /** What an earlier run or owner left of this peer, once. */
   #take(peer: PeerAddresses): KernelFacts | undefined {
     const claimed = (key: string): boolean => this.#feedOfDirectory.view.claims(key)
-    return this.#legacy.take(peer, this.#poller.dumps, claimed, this.#parts.clock.wallMs(), (cidr) => {
-      this.#routes.adoptGuarded(peer.record.nodeUID, cidr)
+    const uid = peer.record.nodeUID
+    const facts = this.#legacy.take(peer, this.#poller.dumps, claimed, this.#parts.clock.wallMs(), (cidr) => {
+      this.#routes.adoptGuarded(uid, cidr)
     })
+    if (facts !== undefined) this.#routes.adoptMode(uid, facts.mode)
+    return facts
   }
 
   #moved(before: PeerAddresses, after: PeerAddresses): void {
@@ -532,18 +544,10 @@ class SealEngine implements Engine {
     try {
       this.#turn()
     } finally {
-      this.#timers.after('tick', this.#tickMs(), () => {
+      this.#timers.after('tick', tickDelay(this.#state, this.#tuning), () => {
         this.#tick()
       })
     }
-  }
-
-  #tickMs(): number {
-    const { repairTickMs, tickMs } = this.#tuning
-    if (repairs(this.#state)) return repairTickMs
-    const state = this.#state
-    if (state === undefined || state.rotation.phase === 'idle') return tickMs
-    return Math.min(tickMs, Math.max(ROTATION_TICK_MS, state.peers.size))
   }
 
   #turn(): void {

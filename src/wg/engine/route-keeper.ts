@@ -1,4 +1,5 @@
 import { formatCidr, type Cidr } from '../../core/ip.ts'
+import type { Mode } from '../activation.ts'
 import { InOrder } from '../drivers/in-order.ts'
 import type { Guard, PeerRoutes, Routing } from '../seams.ts'
 import type { Slot } from '../slots.ts'
@@ -13,6 +14,7 @@ export class RouteKeeper {
   readonly #oneByOne = new InOrder().run
   /** What routing was last told and took. */
   readonly #applied = new Map<string, PeerRoutes>()
+  readonly #modes = new Map<string, Mode>()
   /** Prefixes that the guard protects, by peer; and whose each is, of two the later. */
   readonly #guarded = new Map<string, Map<string, Cidr>>()
   readonly #holders = new Map<string, string>()
@@ -25,6 +27,19 @@ export class RouteKeeper {
   /** The slot that packets of the peer leave by, as routing knows it. */
   egress(uid: string): Slot | undefined {
     return this.#applied.get(uid)?.egress
+  }
+
+  /**
+   * What packets of the peer meet now. While a change is on its way: what stood before, and `strict` until the guard is off.
+   * Undefined for a peer that nothing was ever done for.
+   */
+  mode(uid: string): Mode | undefined {
+    return this.#modes.get(uid)
+  }
+
+  /** An earlier run left the peer so. */
+  adoptMode(uid: string, mode: Mode): void {
+    this.#modes.set(uid, mode)
   }
 
   adoptGuarded(uid: string, cidr: Cidr): void {
@@ -40,17 +55,18 @@ export class RouteKeeper {
     await this.#open(uid, new Set(strict ? pods.map(formatCidr) : []))
     await this.#routing.setPeer(routes)
     this.#applied.set(uid, routes)
-    if (!strict) return
-    for (const cidr of pods) {
+    for (const cidr of strict ? pods : []) {
       if (this.#holders.get(formatCidr(cidr)) === uid) continue
       await this.#protect(cidr, true)
       this.adoptGuarded(uid, cidr)
     }
+    this.#modes.set(uid, routes.mode)
   }
 
   async remove(uid: string): Promise<void> {
     await this.#routing.removePeer(uid)
     this.#applied.delete(uid)
+    this.#modes.delete(uid)
     await this.#open(uid, new Set())
   }
 
