@@ -47,7 +47,7 @@ export async function bundle(input: string, file: string): Promise<void> {
  * Where every instruction is emulated, a compiler of hot code and threads that look for work cost more than they bring. Without
  * the extensions of a processor, compiled code is that of any: Node throws kept code away when they differ.
  */
-const EMULATED = [
+export const EMULATED = [
   '--single-threaded',
   '--no-opt',
   '--no-maglev',

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inside, run } from '../support/datapath/in-namespace.ts'
-import { type Figures, sleep, test } from './harness.ts'
+import { type Figures, sleep, test, until } from './harness.ts'
 import { Network, type Node, PROTECTED } from './mesh/network.ts'
 import { Sniffer } from './mesh/sniffer.ts'
 import { badFlows, Traffic } from './mesh/traffic.ts'
@@ -55,6 +55,9 @@ async function loseOnPurpose(): Promise<Figures> {
   }
   peer(first, second, keys[1] ?? '')
   peer(second, first, keys[0] ?? '')
+  // One of them begins: when both do at once each answers the other and forgets its own, and they try again after five seconds.
+  wg(second, 'set', 'one', 'peer', publicOf(keys[0] ?? ''), 'persistent-keepalive', '25')
+  await until('a handshake', () => !wg(second, 'show', 'one', 'latest-handshakes').endsWith('\t0'), 10_000)
   for (const [from, to] of network.podEnds(first, second)) await traffic.udp('pod', from, to, RATE)
   await traffic.start()
   await sleep(500)

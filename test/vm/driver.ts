@@ -13,7 +13,7 @@ export async function testDriver(): Promise<void> {
   process.env['SEKISHO_TEST_PREFIX'] = 'kwg'
   run('ip', 'netns', 'add', NAMESPACE)
   run(...inside(NAMESPACE, 'ip', 'link', 'set', 'lo', 'up'))
-  const peer = new Peer(NAMESPACE, join(import.meta.dirname, '../support/wg/driver-peer.ts'))
+  const peer = new Peer(NAMESPACE, join(import.meta.dirname, '../../build/vm/driver-peer.mjs'))
   for (const { name } of CASES)
     await test(`kernel driver: ${name}`, async () => {
       await peer.call('run', name)

@@ -8,6 +8,9 @@ export const filter = process.env['TESTS'] ?? ''
 /** More rotations, every state, the slow limits. */
 export const LONG = process.env['VM_LONG'] === '1'
 
+/** An answer of an agent costs an emulated processor some milliseconds. */
+const LOOK_MS = 150
+
 let failed = 0
 
 export const wanted = (...names: readonly string[]): boolean => names.some((name) => name.includes(filter))
@@ -43,7 +46,7 @@ export async function until(
   const start = performance.now()
   while (!(await holds())) {
     if (performance.now() - start > timeoutMs) throw new Error(`${what}: not in ${timeoutMs} ms\n${await describe()}`)
-    await sleep(50)
+    await sleep(LOOK_MS)
   }
   return performance.now() - start
 }

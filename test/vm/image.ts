@@ -14,10 +14,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { bundleAgent, HOME, warmUp } from './bundle.ts'
+import { bundle, bundleAgent, EMULATED, HOME, warmUp } from './bundle.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const BUILD = join(ROOT, 'build/vm')
+/** The tests, as one file. */
+export const GUEST = 'build/vm/guest.mjs'
 
 /** Loaded in this order with what each depends on; one that a kernel has built in is passed over. */
 const MODULES = ['wireguard', 'veth', 'bridge', 'dummy', 'tun', 'nf_tables', 'sch_netem', 'sch_ingress', 'cls_bpf']
@@ -157,6 +159,9 @@ export async function prepareCheckout(): Promise<string> {
     copyFileSync(realpathSync(from), join(stage, to))
   })
   await bundleAgent(home)
+  await bundle('test/vm/guest.ts', join(home, GUEST))
+  await bundle('test/support/wg/driver-peer.ts', join(home, 'build/vm/driver-peer.mjs'))
+  writeFileSync(join(home, 'build/vm/node-flags'), EMULATED)
   warmUp(join(BUILD, 'base'), home)
   copyFileSync(join(ROOT, 'test/vm/init.sh'), join(stage, 'init'))
   chmodSync(join(stage, 'init'), 0o755)

@@ -17,6 +17,7 @@ ip link set lo up
 echo
 echo "@@BOOT $(uname -r) $(cut -d' ' -f1 /proc/uptime)"
 cd /sekisho || exit 1
-node "$ENTRY" 2>&1
+# shellcheck disable=SC2046 # words
+node $(cat build/vm/node-flags) "$ENTRY" 2>&1
 echo "@@END $?"
 poweroff -f

@@ -4,7 +4,7 @@
  * name has it, VM_LONG=1 also those that take long.
  */
 import { writeFileSync } from 'node:fs'
-import { META_PACKAGES, prepareBase, prepareCheckout, prepareKernel } from './image.ts'
+import { GUEST, META_PACKAGES, prepareBase, prepareCheckout, prepareKernel } from './image.ts'
 import { prepareLab } from './lab-image.ts'
 import { type GuestRun, runGuest } from './machine.ts'
 import { parseLine } from './protocol.ts'
@@ -22,7 +22,7 @@ for (const line of lines) {
   const kernel = prepareKernel(line)
   console.log(`kernel ${kernel.version}`)
   const one = await runGuest(kernel, parts, {
-    entry: 'test/vm/guest.ts',
+    entry: GUEST,
     timeoutSeconds: Number(process.env['VM_TIMEOUT'] ?? (long ? 3600 : 300)),
     environment: { LAB_SLOW: '10', ...(filter === '' ? {} : { TESTS: filter }), ...(long ? { VM_LONG: '1' } : {}) },
     onLine(text) {
