@@ -40,7 +40,7 @@ async function loseOnPurpose(): Promise<Figures> {
   network.build()
   const [first, second] = [network.node(1), network.node(2)]
   const traffic = new Traffic()
-  await traffic.late(1500)
+  await traffic.late(1000)
   const sniffer = await Sniffer.open(network.fabric, network.ports, PROTECTED)
   const keys = network.nodes.map(newKey)
   for (const [i, node] of network.nodes.entries()) {
@@ -60,7 +60,6 @@ async function loseOnPurpose(): Promise<Figures> {
   await until('a handshake', () => !wg(second, 'show', 'one', 'latest-handshakes').endsWith('\t0'), 10_000)
   for (const [from, to] of network.podEnds(first, second)) await traffic.udp('pod', from, to, RATE)
   await traffic.start()
-  await sleep(500)
   await traffic.mark('begin')
   await sleep(500)
   const quiet = await traffic.mark('quiet')

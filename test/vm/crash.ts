@@ -10,8 +10,6 @@ const PHASES = ['draining', 'settling'] as const
 
 export async function killAmidRotation(lab: Lab, slow: number): Promise<Figures> {
   const reports: Report[] = []
-  await lab.traffic.mark('before')
-  await lab.clearFrames()
   for (let round = 0; round < (LONG ? lab.nodes.length : 1); round++)
     for (const phase of LONG ? PHASES : PHASES.slice(0, 1)) {
       const node = lab.network.node(1 + ((round + PHASES.indexOf(phase)) % lab.nodes.length))

@@ -1,5 +1,5 @@
 /** Boots a guest, reads what it prints on the serial console, ends it when it is over or late. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -37,6 +37,7 @@ export async function runGuest(kernel: Kernel, parts: readonly string[], options
   const words = Object.entries({ ENTRY: options.entry, ...options.environment }).map(
     ([key, value]) => `${key}=${value}`,
   )
+  const khz = execFileSync(join(BUILD, 'programs/tsc'), { encoding: 'utf8' }).trim()
   const started = performance.now()
   const child = spawn(
     'qemu-system-x86_64',
@@ -57,7 +58,10 @@ export async function runGuest(kernel: Kernel, parts: readonly string[], options
         'none',
       ],
       ...['-kernel', kernel.image, '-initrd', initrd],
-      ...['-append', `console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable ${words.join(' ')}`],
+      ...[
+        '-append',
+        `console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable tsc_early_khz=${khz} ${words.join(' ')}`,
+      ],
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )

@@ -61,12 +61,10 @@ async function rotateEach(lab: Lab): Promise<Figures> {
   const rotations = LONG ? 20 : 2
   const reports: Report[] = []
   const times: number[] = []
-  await lab.traffic.mark('before')
-  await lab.clearFrames()
   for (let i = 0; i < rotations; i++) {
     const node = lab.network.node((i % lab.nodes.length) + 1)
     times.push(await lab.rotate([node]))
-    reports.push(await lab.traffic.mark(`rotation ${i + 1} of ${node.name}`))
+    if (LONG || i + 1 === rotations) reports.push(await lab.traffic.mark(`rotation ${i + 1} of ${node.name}`))
   }
   const clear = await lab.clearFrames()
   for (const report of reports) lab.assertSmooth(report)
@@ -82,7 +80,6 @@ async function rotateAll(lab: Lab): Promise<Figures> {
   if ((await older()).size < 2) await lab.rotate([lab.network.node(1)])
   assert.equal((await older()).size, 2, 'all nodes would rotate the same slot')
   lab.network.delay(10)
-  await lab.traffic.mark('before')
   const reports: Report[] = []
   for (let i = 0; i < rounds; i++) {
     await lab.rotate(lab.nodes, 120_000)
