@@ -141,12 +141,9 @@ export class Network {
       )
   }
 
-  /** Every packet to a node comes so much later; 0 takes the delay away. Needs netem. */
+  /** Every packet to a node comes so much later. Set back to 0 the queue stays: taken away it would lose what waits in it. Needs netem. */
   delay(ms: number): void {
-    for (const { port } of this.nodes)
-      this.#tc(
-        `qdisc ${ms > 0 ? 'replace' : 'delete'} dev ${port} root${ms > 0 ? ` netem delay ${ms}ms limit 100000` : ''}`,
-      )
+    for (const { port } of this.nodes) this.#tc(`qdisc replace dev ${port} root netem delay ${ms}ms limit 100000`)
   }
 
   /** The link of a node is down: it sees that it has no carrier. */

@@ -77,3 +77,12 @@ describe('an end says what it does, and not what it is about to do', () => {
     expect(world.kernel(1).guarded.size).toBe(0)
   })
 })
+
+it('a pair without traffic is strict within seconds of its second agent', async () => {
+  const world = new EngineWorld(2)
+  world.net.trying = false
+  await world.start(0, strict)
+  await world.start(1, strict)
+  const took = await world.clock.until(() => [0, 1].every((index) => modeOf(world, index) === 'strict'), 60_000)
+  expect(took).toBeLessThanOrEqual(3_000)
+})
