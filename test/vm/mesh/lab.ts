@@ -84,6 +84,8 @@ export class Lab {
   /** Namespaces and traffic; packets go in the clear until agents start. */
   async open(): Promise<void> {
     this.network.build()
+    // Machines where the program does the work need not have netem.
+    if (this.#options.driver !== 'userspace') this.network.delay(0)
     this.#traffic = new Traffic()
     await this.#traffic.late(FIRST_LATE_MS)
     this.#sniffer = await Sniffer.open(this.network.fabric, this.network.ports, PROTECTED)

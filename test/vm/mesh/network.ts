@@ -141,7 +141,10 @@ export class Network {
       )
   }
 
-  /** Every packet to a node comes so much later. Set back to 0 the queue stays: taken away it would lose what waits in it. Needs netem. */
+  /**
+   * Every packet to a node comes so much later. Said before there is traffic, with 0, it costs no packet later: who takes a
+   * queue away, or puts one where none was, loses some. Needs netem.
+   */
   delay(ms: number): void {
     for (const { port } of this.nodes) this.#tc(`qdisc replace dev ${port} root netem delay ${ms}ms limit 100000`)
   }
