@@ -21,7 +21,7 @@ export interface Drain {
  */
 export const HANDSHAKE_STALE_MS = 150_000
 export const HANDSHAKE_DEAD_MS = 185_000
-/** Probes in a row without an answer that make a slot suspect: at one a second, 3 s. */
+/** Probes in a row without an answer that make a slot suspect: under traffic 3 s (engine/probing.ts). */
 export const PROBES_LOST = 3
 /** What a peer says of itself in the tunnel counts this long; older, only the directory counts. */
 export const ANNOUNCEMENT_FRESH_MS = 30_000
