@@ -15,6 +15,8 @@ export interface Sizes {
   readonly namesPerPod: number
   readonly rounds: number
   readonly seconds: number
+  /** How many of the standard loads the slow scenarios (pump, profile) take. */
+  readonly slowLoads: number
   readonly reloadPatterns: number
   readonly reloadSeconds: number
   readonly learnedNames: number
@@ -32,6 +34,7 @@ export const FULL: Sizes = {
   namesPerPod: 90,
   rounds: 3,
   seconds: 4,
+  slowLoads: 3,
   reloadPatterns: 10_000,
   reloadSeconds: 8,
   learnedNames: 100_000,
@@ -48,6 +51,7 @@ export const SMOKE: Sizes = {
   namesPerPod: 30,
   rounds: 1,
   seconds: 0.5,
+  slowLoads: 1,
   reloadPatterns: 600,
   reloadSeconds: 1,
   learnedNames: 500,

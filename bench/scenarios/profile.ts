@@ -49,7 +49,7 @@ async function lookAt(context: Context): Promise<Profile> {
   const withPerf = await perfWorks()
   const rows: Row[] = []
   const text: string[] = withPerf ? [] : ['perf does not work here: no samples.']
-  for (const load of standardLoads(sizes.seconds)) {
+  for (const load of standardLoads(sizes.seconds).slice(0, sizes.slowLoads)) {
     for (const c of contenders) {
       field.progress.step(`${c.label}, ${load.label}`)
       const { sample, threads } = await byThread(context, c, load)
