@@ -74,10 +74,19 @@ export async function rebirth(lab: Lab, slow: number): Promise<Figures> {
   await lab.traffic.mark('before')
   await lab.clearFrames()
   await lab.agents.end(node, 'SIGKILL')
+  lab.network.holdPods(node)
   lab.network.loseDevices(node)
   lab.relay.forget(node.name)
   lab.agents.rename(node, `${lab.agents.uid(node)}-2`)
   lab.agents.start(node, 'strict')
+  // As the orchestrator does, which starts no pod on a node that is not ready.
+  await until(
+    'ready',
+    () => lab.agents.ready(node),
+    60_000 * slow,
+    () => lab.describe(node),
+  )
+  lab.network.releasePods(node)
   await lab.untilMode('strict', lab.nodes, 60_000 * slow)
   await lab.untilSettled(lab.nodes, 60_000 * slow)
   const uids = (await lab.agents.peers(lab.network.node(1))).filter(({ name }) => name === node.name)
@@ -93,6 +102,7 @@ export async function rebirth(lab: Lab, slow: number): Promise<Figures> {
   )
   assert.deepEqual(bystanders, [], `flows among ${others.map(({ name }) => name).join(' and ')} suffer`)
   const clear = await lab.clearFrames()
+  assert.equal(clear, 0, `clear text: ${await lab.clearSample()}`)
   await sleep(500)
   const after = await lab.traffic.mark('after')
   lab.assertSmooth(after)

@@ -85,7 +85,13 @@ function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
       name: 'routes flushed',
       counted: ['route', 'unreachable'],
       do: () => {
-        for (const family of ['-4', '-6']) run('ip', family, '-n', node.namespace, 'route', 'flush', 'table', '20000')
+        // One by one: ip(8) cannot flush routes with nexthop objects of IPv4.
+        for (const family of ['-4', '-6'])
+          for (const line of routes(family)) {
+            const route = /^(?:unreachable )?\S+/.exec(line)?.[0].split(' ') ?? []
+            const metric = /metric \S+/.exec(line)?.[0].split(' ') ?? []
+            run('ip', family, '-n', node.namespace, 'route', 'delete', ...route, 'table', '20000', ...metric)
+          }
       },
       mended: () => routes('-4').join() === before[0] && routes('-6').join() === before[1],
     },

@@ -181,6 +181,14 @@ export class Agents {
     return (await this.#ask<{ peers: readonly SealPeer[] }>(node, '/v1/wg/peers?limit=100')).peers
   }
 
+  /** As the orchestrator sees it; false while the agent does not answer. */
+  async ready(node: Node): Promise<boolean> {
+    return this.#ask(node, '/readyz').then(
+      () => true,
+      () => false,
+    )
+  }
+
   async metrics(node: Node): Promise<string> {
     return this.#ask<string>(node, '/metrics')
   }

@@ -32,6 +32,10 @@ export interface LabOptions {
   readonly wireguard?: (node: Node) => Readonly<Record<string, unknown>>
 }
 
+/** Off: clear text, whether the tunnels stand by or not. */
+const isIn = ({ mode }: SealPeer, wanted: Target): boolean =>
+  wanted === 'off' ? mode === 'off' || mode === 'proven' : mode === wanted
+
 /** mulberry32: the same weather with the same seed. */
 function randomOf(seed: number): () => number {
   let state = seed
@@ -151,7 +155,7 @@ export class Lab {
           if (!this.agents.runs(node)) throw new Error(`the agent of ${node.name} has ended\n${this.agents.log(node)}`)
           if ((await this.agents.report(node).catch(() => undefined)) === undefined) return false
           const others = nodes.filter((other) => other !== node)
-          if (!others.every(({ name }) => peers.some((peer) => peer.name === name && peer.mode === mode))) return false
+          if (!others.every(({ name }) => peers.some((peer) => peer.name === name && isIn(peer, mode)))) return false
         }
         return true
       },

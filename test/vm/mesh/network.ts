@@ -167,6 +167,20 @@ export class Network {
     run(...inside(this.fabric, 'tc', ...line.trim().split(' ')))
   }
 
+  /** Nothing from its prefixes leaves the node: as if its pods did not run. */
+  holdPods(node: Node): void {
+    const file = join(tmpdir(), `${node.namespace}.nft`)
+    const [four = '', six = ''] = node.prefixes
+    const chain = (hook: string): string =>
+      `chain ${hook} { type filter hook ${hook} priority 0; ip saddr ${four} oifname "eth0" drop; ip6 saddr ${six} oifname "eth0" drop; };`
+    writeFileSync(file, `table inet held { ${chain('output')} ${chain('forward')} }\n`)
+    run(...inside(node.namespace, 'nft', '-f', file))
+  }
+
+  releasePods(node: Node): void {
+    run(...inside(node.namespace, 'nft', 'delete', 'table', 'inet', 'held'))
+  }
+
   /** Datagrams to this port do not come in at the node, as a firewall would have it. */
   blockPort(node: Node, port: number): void {
     const file = join(tmpdir(), `${node.namespace}.nft`)
