@@ -6,6 +6,7 @@ import { learningProblems } from './policy/lint.ts'
 import type { Problem } from './policy/problem.ts'
 import type { Policy } from './policy/rules.ts'
 import { openSnapshot } from './policy/snapshot.ts'
+import { giveWay } from './threads/priority.ts'
 import { trimHeap } from './threads/trim-heap.ts'
 
 /** Without work for so long, the thread gives back what its parses left behind, ms. */
@@ -92,6 +93,7 @@ class Compiler {
 
 const port = parentPort
 if (port !== null && import.meta.main) {
+  giveWay()
   const compiler = new Compiler()
   let rest: NodeJS.Timeout | undefined
   port.on('message', (request: CompileRequest) => {

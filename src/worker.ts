@@ -21,6 +21,7 @@ import {
 } from './native/binding.ts'
 import { loadNative } from './native/load.ts'
 import { openSnapshot } from './policy/snapshot.ts'
+import { goAhead } from './threads/priority.ts'
 
 /** Deadlines run with the turn, and V8 sees a `terminate` only between turns, so no turn may sleep for ever. */
 const TURN_MS = 200
@@ -42,6 +43,7 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
   const data = workerData as DnsWorkerData
   const port = parentPort
   if (port === null) throw new Error('worker.ts runs as a worker thread')
+  goAhead()
   const native = loadNative()
   const control = new Int32Array(data.control)
   const counters = new Counters(data.counters)
