@@ -140,7 +140,7 @@ class SealEngine implements Engine {
     this.#peers = new Peers(options, this.#self, state, (record, prefixes) =>
       sessionProven(this.#poller.dumps, record, prefixes),
     )
-    this.#routes = new RouteKeeper(routing, guard)
+    this.#routes = new RouteKeeper(routing, guard, () => clock.monotonicMs())
     const { retryMs } = tuning
     const common = { driver, devices: options.devices, state, clock, faults, retryMs }
     this.#executor = new Executor({

@@ -76,7 +76,6 @@ export async function rebirth(lab: Lab, slow: number): Promise<Figures> {
   await lab.agents.end(node, 'SIGKILL')
   lab.network.holdPods(node)
   lab.network.loseDevices(node)
-  lab.relay.forget(node.name)
   lab.agents.rename(node, `${lab.agents.uid(node)}-2`)
   lab.agents.start(node, 'strict')
   // As the orchestrator does, which starts no pod on a node that is not ready.

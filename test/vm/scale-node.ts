@@ -118,7 +118,7 @@ export class ScaleNode {
     this.#executor = new Executor({
       ...common,
       peers: this.#peers,
-      routes: new RouteKeeper(this.routing, guard),
+      routes: new RouteKeeper(this.routing, guard, () => performance.now()),
       dump: () => this.#dump,
       retryMs: 250,
     })

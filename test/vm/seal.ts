@@ -49,6 +49,8 @@ async function enable(lab: Lab): Promise<Figures> {
   await lab.untilSettled()
   const seconds = (performance.now() - start) / 1000
   const report = await lab.traffic.mark('enable')
+  const guarded = await lab.dropped()
+  assert.deepEqual(guarded, {}, 'a guard dropped what was on its way')
   lab.assertSmooth(report)
   await lab.clearFrames()
   await sleep(500)

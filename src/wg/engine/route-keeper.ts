@@ -1,8 +1,17 @@
 import { formatCidr, type Cidr } from '../../core/ip.ts'
-import type { Mode } from '../activation.ts'
+import { sendsThroughTunnel, type Mode } from '../activation.ts'
 import { InOrder } from '../drivers/in-order.ts'
 import type { Guard, PeerRoutes, Routing } from '../seams.ts'
 import type { Slot } from '../slots.ts'
+
+/** How long a packet may be on its way after the route that it took is gone, ms: queues of busy nodes hold some for half a second. */
+const FLIGHT_MS = 2000
+
+interface Sealing {
+  readonly mode: Mode
+  /** When its packets began to go through the tunnel; of another mode, when it came. */
+  readonly since: number
+}
 
 /**
  * Tells routing and guard of a peer, in the order that never drops clear text which still may come. Peers are told of beside
@@ -11,17 +20,20 @@ import type { Slot } from '../slots.ts'
 export class RouteKeeper {
   readonly #routing: Routing
   readonly #guard: Guard
+  readonly #now: () => number
   readonly #oneByOne = new InOrder().run
   /** What routing was last told and took. */
   readonly #applied = new Map<string, PeerRoutes>()
-  readonly #modes = new Map<string, Mode>()
+  readonly #modes = new Map<string, Sealing>()
   /** Prefixes that the guard protects, by peer; and whose each is, of two the later. */
   readonly #guarded = new Map<string, Map<string, Cidr>>()
   readonly #holders = new Map<string, string>()
 
-  constructor(routing: Routing, guard: Guard) {
+  /** `now`: monotonic ms. */
+  constructor(routing: Routing, guard: Guard, now: () => number) {
     this.#routing = routing
     this.#guard = guard
+    this.#now = now
   }
 
   /** The slot that packets of the peer leave by, as routing knows it. */
@@ -30,16 +42,19 @@ export class RouteKeeper {
   }
 
   /**
-   * What packets of the peer meet now. While a change is on its way: what stood before, and `strict` until the guard is off.
+   * What packets of the peer meet now, and what is on its way to it. While a change goes on: what stood before, and `strict` until
+   * the guard is off. Packets that left in clear text are in queues for a while: for so long the peer is not sealed yet.
    * Undefined for a peer that nothing was ever done for.
    */
   mode(uid: string): Mode | undefined {
-    return this.#modes.get(uid)
+    const sealing = this.#modes.get(uid)
+    if (sealing === undefined || !sendsThroughTunnel(sealing.mode)) return sealing?.mode
+    return this.#now() - sealing.since < FLIGHT_MS ? 'proven' : sealing.mode
   }
 
   /** An earlier run left the peer so. */
   adoptMode(uid: string, mode: Mode): void {
-    this.#modes.set(uid, mode)
+    this.#modes.set(uid, { mode, since: Number.NEGATIVE_INFINITY })
   }
 
   adoptGuarded(uid: string, cidr: Cidr): void {
@@ -60,7 +75,9 @@ export class RouteKeeper {
       await this.#protect(cidr, true)
       this.adoptGuarded(uid, cidr)
     }
-    this.#modes.set(uid, routes.mode)
+    const before = this.#modes.get(uid)
+    const stays = before !== undefined && sendsThroughTunnel(before.mode)
+    this.#modes.set(uid, { mode: routes.mode, since: stays ? before.since : this.#now() })
   }
 
   async remove(uid: string): Promise<void> {

@@ -204,6 +204,15 @@ export class Lab {
     )
   }
 
+  /** Packets in clear text that the guards have dropped, by node and direction; those without are left out. */
+  async dropped(): Promise<Record<string, number>> {
+    const found: Record<string, number> = {}
+    for (const node of this.nodes)
+      for (const { direction, family, packets } of (await this.agents.report(node)).dropped)
+        if (packets > 0) found[`${node.name} ${direction} IPv${family}`] = packets
+    return found
+  }
+
   /** The slot that a rotation takes next. */
   async olderSlot(node: Node): Promise<number> {
     const { slots } = await this.agents.report(node)
