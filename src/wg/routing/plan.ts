@@ -24,7 +24,10 @@ export type Usable = (slot: Slot, family: 4 | 6) => boolean
 export const familyOfNexthop = (id: number, base: number): 4 | 6 => (((id - base) & 1) === 0 ? 4 : 6)
 export const familyOfPrefix = (prefix: Prefix): 4 | 6 => (prefix.includes(':') ? 6 : 4)
 
-/** `change`: the table holds what was wanted before. `mend`: others changed it, and packets may be in clear text by now. */
+/**
+ * `change`: the table holds what was wanted before. `mend`: others changed it, and packets may be in clear text by now. Where others
+ * changed something while a prefix is sealed for the first time, the prefix is a change: its packets are in clear text rightly.
+ */
 export type Occasion = 'change' | 'mend'
 
 /**
@@ -48,7 +51,7 @@ export function plan(
   { ids, prefixes }: Scope,
   usable: Usable,
   base: number,
-  occasion: Occasion,
+  occasion: Occasion | ((prefix: Prefix) => Occasion),
 ): Operation[] {
   const bound: Operation[] = []
   const closed: Operation[] = []
@@ -59,6 +62,7 @@ export function plan(
   const unused: Operation[] = []
   const unbound: Operation[] = []
   const made = new Set<number>()
+  const occasionOf = typeof occasion === 'string' ? (): Occasion => occasion : occasion
 
   for (const id of ids) {
     const slot = wanted.nexthop(id)
@@ -78,7 +82,7 @@ export function plan(
     }
     if (wanted.closed(prefix) !== found.closed.has(prefix)) {
       if (found.closed.has(prefix)) opened.push({ do: 'drop-closed', prefix })
-      else (occasion === 'mend' ? closed : routes).push({ do: 'closed', prefix })
+      else (occasionOf(prefix) === 'mend' ? closed : routes).push({ do: 'closed', prefix })
     }
     for (const slot of SLOTS) {
       if (!wanted.bound(prefix)) {

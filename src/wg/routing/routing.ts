@@ -23,7 +23,7 @@ import { Ground } from './ground.ts'
 import { slotMtu } from './mtu.ts'
 import type { RoutingDeps, RoutingOptions } from './options.ts'
 import { familyOfPrefix, type Occasion, plan, type Scope } from './plan.ts'
-import { apply, emptyRows, type Operation, type Rows } from './rows.ts'
+import { apply, emptyRows, type Operation, type Prefix, type Rows } from './rows.ts'
 import { procSysctl, type Sysctl } from './sysctl.ts'
 import { familyOfOperation, isOurNexthop, type Others, requestOf, sourcesOf, TableReader } from './tables.ts'
 import { followUnderlay, readUnderlay, type UnderlayView } from './underlay.ts'
@@ -240,18 +240,21 @@ class KernelRouting implements Routing {
   async #enact(changes: readonly Change[]): Promise<void> {
     const running = this.#open()
     const touched: Touched = { ids: new Set(), prefixes: new Set() }
+    this.#drain()
+    const mends = this.#dirty.has('routes')
+    const sealed = mends ? this.#sealed() : new Set<Prefix>()
     for (const change of changes) {
       const { ids, prefixes } = change(this.#claims)
       for (const id of ids) touched.ids.add(id)
       for (const prefix of prefixes) touched.prefixes.add(prefix)
     }
-    this.#drain()
     if (this.#linksStale) {
       this.#linksStale = false
       await running.ground.look()
     }
     this.#distrust(touched)
-    await this.#write(running, this.#plan(running, touched, this.#dirty.has('routes') ? 'mend' : 'change'))
+    const occasion = (prefix: Prefix): Occasion => (mends && sealed.has(prefix) ? 'mend' : 'change')
+    await this.#write(running, this.#plan(running, touched, occasion))
   }
 
   /**
@@ -313,7 +316,12 @@ class KernelRouting implements Routing {
     }
   }
 
-  #plan({ ground }: Running, scope: Scope, occasion: Occasion): Operation[] {
+  /** Prefixes whose packets must not go in clear text. */
+  #sealed(): Set<Prefix> {
+    return new Set([...this.#claims.all().prefixes].filter((prefix) => this.#claims.closed(prefix)))
+  }
+
+  #plan({ ground }: Running, scope: Scope, occasion: Occasion | ((prefix: Prefix) => Occasion)): Operation[] {
     return plan(this.#rows, this.#claims, scope, ground.usable, this.#options.nexthopBase, occasion)
   }
 

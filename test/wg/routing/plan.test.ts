@@ -76,6 +76,18 @@ describe('the order of operations', () => {
     expect(names(operations).slice(4)).toEqual(['closed', 'closed', 'nexthop', 'route', 'route'])
   })
 
+  it('shuts first only what was sealed before, when others changed the table meanwhile', () => {
+    const claims = new Claims(BASE)
+    claims.set(peer('a', ['10.1.1.0/24'], 'active'))
+    claims.set(peer('b', ['10.1.2.0/24'], 'active'))
+    const occasion = (prefix: string): 'mend' | 'change' => (prefix === '10.1.1.0/24' ? 'mend' : 'change')
+    const operations = plan(emptyRows(), claims, everything(claims, emptyRows()), always, BASE, occasion)
+    const order = operations.flatMap((one) =>
+      'prefix' in one && !one.do.endsWith('bound') ? [`${one.do} ${one.prefix}`] : [],
+    )
+    expect(order).toEqual(['closed 10.1.1.0/24', 'route 10.1.1.0/24', 'route 10.1.2.0/24', 'closed 10.1.2.0/24'])
+  })
+
   it('opens a prefix before its route goes, so that no packet meets a shut door', () => {
     const claims = new Claims(BASE)
     const rows = emptyRows()
