@@ -166,7 +166,7 @@ describe('a peer', () => {
     expect(ip('route', 'get', HERE[1])).toContain('src fd10:1::1')
     await peer.call('setPeer', { ...B, prefixes: ['192.0.2.0/24'] })
     expect(way('192.0.2.1')).toBe('kwg1')
-    expect(way('192.0.2.1', 'ipproto', 'tcp', 'dport', '6443')).toBe('eth0')
+    expect(way('192.0.2.1', 'ipproto', '6', 'dport', '6443')).toBe('eth0')
     await peer.call('removePeer', 'b')
     expect(way('192.0.2.1')).toBe('eth0')
     expect(ip('nexthop')).not.toContain('5002')
