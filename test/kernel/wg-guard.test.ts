@@ -152,6 +152,7 @@ afterAll(async () => {
 })
 
 describe.each(FAMILIES)('IPv%i', (family) => {
+  beforeAll(() => works(family))
   beforeEach(unprotect)
 
   it('comes in and goes out while nothing is protected', async () => {
