@@ -106,6 +106,12 @@ export async function startAgent(stage: Stage, files: AgentFiles, env: NodeJS.Pr
   }
   try {
     await waitFor('the agent to be ready', async () => (pidOf(stage, 'agent'), get('/readyz')), { timeoutMs: 60_000 })
+    // It serves meanwhile, but putting programs on a thousand new interfaces takes half a minute of the main thread.
+    await waitFor(
+      'all endpoints to be attached',
+      async () => (/without their interface/.test(await get('/v1/status')) ? undefined : true),
+      { timeoutMs: 90_000, everyMs: 250 },
+    )
   } catch (error) {
     const log = processes.log('agent').slice(-3000)
     await stop()
