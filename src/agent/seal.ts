@@ -3,7 +3,8 @@ import { SekishoError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import type { MetricSource } from '../core/metric.ts'
 import type { ReadinessLatch } from '../http/ports.ts'
-import type { WgCounters, WgReport, WgView } from '../wg/report.ts'
+import type { WgReport, WgView } from '../wg/report.ts'
+import { noCounters, NO_ROTATION } from '../wg/zero-report.ts'
 
 /** What keeps or watches the devices, once it has started. */
 export interface SealWork {
@@ -129,42 +130,6 @@ function describe(error: unknown): string {
   return hint === undefined ? message : `${message} (${hint})`
 }
 
-const NO_REPAIRS = {
-  nexthop: 0,
-  route: 0,
-  unreachable: 0,
-  rule: 0,
-  address: 0,
-  rp_filter: 0,
-  mtu: 0,
-  link: 0,
-  peer: 0,
-  device: 0,
-  key: 0,
-  guard: 0,
-} as const
-const NO_COUNTERS: WgCounters = {
-  repairs: NO_REPAIRS,
-  failovers: 0,
-  refused: {
-    malformed: 0,
-    domain: 0,
-    writer: 0,
-    'own-key': 0,
-    'bad-key': 0,
-    'key-taken': 0,
-    'bad-address': 0,
-    'bad-prefix': 0,
-    'own-prefix': 0,
-    'prefix-taken': 0,
-    slots: 0,
-  },
-  probes: { answered: 0, lost: 0 },
-  dumpsInterrupted: 0,
-  directoryWrites: 0,
-  errors: 0,
-}
-
 /** What is shown while nothing runs yet. */
 function idleView({ config, node, log }: SealDeps, why: string): WgView {
   const { wireguard } = config
@@ -178,17 +143,7 @@ function idleView({ config, node, log }: SealDeps, why: string): WgView {
     mtu: wireguard.mtu,
     slots: [],
     peers: { expected: 0, active: 0, strict: 0, unproven: 0 },
-    rotation: {
-      phase: 'idle',
-      slot: undefined,
-      reason: undefined,
-      seconds: 0,
-      dueSeconds: undefined,
-      awaited: [],
-      completed: 0,
-      lastSeconds: undefined,
-      queue: [],
-    },
+    rotation: NO_ROTATION,
     directory: { complete: false, ageSeconds: 0, lost: why, published: false, refused: [] },
     dropped: [],
     warnings: [`encryption between nodes: ${why}`],
@@ -198,7 +153,7 @@ function idleView({ config, node, log }: SealDeps, why: string): WgView {
     peers: () => [],
     peer: () => undefined,
     keyEvents: () => [],
-    counters: () => NO_COUNTERS,
+    counters: () => noCounters(0),
     rotate: () => log.warn({ why }, 'a rotation was asked for before the seal has started'),
   }
 }

@@ -3,7 +3,6 @@ import type { InOrder } from '../drivers/in-order.ts'
 import type { WgEvent, WgState } from '../machine-types.ts'
 import { slotState } from '../pair.ts'
 import type { WgDevice, WgDriver, WgEndpoint } from '../ports.ts'
-import type { WgCounters } from '../report.ts'
 import type { Guard, Routing } from '../seams.ts'
 import { PROBES_LOST, SLOTS, type Slot } from '../slots.ts'
 import type { Executor } from './executor.ts'
@@ -14,6 +13,7 @@ import { diffPeers, endpointText } from './reconcile.ts'
 import type { SlotJobs } from './slot-jobs.ts'
 import type { EngineClock, EngineOptions, EngineTuning } from './types.ts'
 import type { WantedPeer } from './wanted.ts'
+import { noRepairs } from '../zero-report.ts'
 
 /** A dump costs at most this part of the time; and this while something is waited for that only a dump shows. */
 const SHARE = 20
@@ -47,20 +47,7 @@ export interface PollerParts {
 
 /** Looks at devices, routes and guard again and again, and mends what is not as the state says. */
 export class Poller {
-  readonly repairs: Record<keyof WgCounters['repairs'], number> = {
-    peer: 0,
-    device: 0,
-    key: 0,
-    guard: 0,
-    nexthop: 0,
-    route: 0,
-    unreachable: 0,
-    rule: 0,
-    address: 0,
-    rp_filter: 0,
-    mtu: 0,
-    link: 0,
-  }
+  readonly repairs = noRepairs()
   readonly dumps: [WgDevice | undefined, WgDevice | undefined] = [undefined, undefined]
   interrupted = 0
   readonly #p: PollerParts

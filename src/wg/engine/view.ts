@@ -13,6 +13,7 @@ import type { RotationLog } from './rotation-log.ts'
 import type { SlotJobs } from './slot-jobs.ts'
 import { FoundPeers, peerCounts, peerReport, rotationReport, slotReport } from './status.ts'
 import type { EngineOptions, EngineParts } from './types.ts'
+import { NO_ROTATION } from '../zero-report.ts'
 
 export interface ViewSources {
   readonly options: EngineOptions
@@ -30,18 +31,6 @@ export interface ViewSources {
   readonly faults: Faults
   readonly calls: CallTimes
   readonly failovers: () => number
-}
-
-const NO_ROTATION: WgReport['rotation'] = {
-  phase: 'idle',
-  slot: undefined,
-  reason: undefined,
-  seconds: 0,
-  dueSeconds: undefined,
-  awaited: [],
-  completed: 0,
-  lastSeconds: undefined,
-  queue: [],
 }
 
 /** Makes the plain values that operators see, when they ask. */

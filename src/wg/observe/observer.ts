@@ -6,7 +6,8 @@ import type { Log } from '../../core/log.ts'
 import type { WgDevice, WgDriver } from '../ports.ts'
 import type { WgReport, WgView } from '../report.ts'
 import { findingsOf, type ExpectedNode, type Finding, type Seen } from './findings.ts'
-import { noCounters, peerReports, slotReport } from './reports.ts'
+import { noCounters } from '../zero-report.ts'
+import { peerReports, slotReport } from './reports.ts'
 
 export interface ObserverOptions {
   /** Another manager's device, `cilium_wg0`. */

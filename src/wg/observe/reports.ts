@@ -1,9 +1,7 @@
 import { formatCidr, formatIp } from '../../core/ip.ts'
-import { REFUSALS } from '../directory/read-record.ts'
 import type { SlotState } from '../pair.ts'
 import type { WgEndpoint, WgPeer } from '../ports.ts'
-import type { WgCounters, WgPeerReport, WgSlotReport } from '../report.ts'
-import { ROUTE_REPAIRS } from '../seams.ts'
+import type { WgPeerReport, WgSlotReport } from '../report.ts'
 import { HANDSHAKE_STALE_MS } from '../slots.ts'
 import { handshakeAge, STALE_SECONDS, type ExpectedNode, type Seen } from './findings.ts'
 import { matchPeers } from './match.ts'
@@ -89,16 +87,3 @@ export function slotReport(
     strict: 0,
   }
 }
-
-export const noCounters = (errors: number): WgCounters => ({
-  repairs: zeros([...ROUTE_REPAIRS, 'peer', 'device', 'key', 'guard']),
-  failovers: 0,
-  refused: zeros(REFUSALS),
-  probes: { answered: 0, lost: 0 },
-  dumpsInterrupted: 0,
-  directoryWrites: 0,
-  errors,
-})
-
-const zeros = <K extends string>(names: readonly K[]): Record<K, number> =>
-  Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>
