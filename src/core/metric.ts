@@ -13,6 +13,8 @@ export interface MetricSpec {
    * many there can be; whoever declares it keeps to the number.
    */
   readonly open?: Readonly<Record<string, number>>
+  /** For what exists on some nodes only: without a sample there is no series of this metric at all, not even 0. */
+  readonly sparse?: true
   /** Upper bounds of a histogram's buckets, ascending, without +Inf. */
   readonly buckets?: readonly number[]
 }

@@ -31,6 +31,7 @@ export class Series {
     if (this.spec.open !== undefined) {
       return [...this.#samples.values()].map(({ labels = {}, value = 0 }) => ({ labels, value }))
     }
+    if (this.spec.sparse === true && this.#samples.size === 0) return []
     return combinations(this.spec).flatMap((labels) => {
       const sample = this.#samples.get(keyOf(this.spec, labels))
       if (this.spec.type === 'histogram') return histogram(this.spec, labels, sample)

@@ -32,6 +32,10 @@ const spec = (type: 'counter' | 'gauge', name: string, help: string, labels?: La
 })
 const gauge = (name: string, help: string, labels?: Labels): MetricSpec => spec('gauge', name, help, labels)
 const counter = (name: string, help: string, labels?: Labels): MetricSpec => spec('counter', name, help, labels)
+const ofOneDriver = (name: string, help: string, labels: Labels): MetricSpec => ({
+  ...counter(name, help, labels),
+  sparse: true,
+})
 
 export const wgSpecs: readonly MetricSpec[] = [
   gauge(
@@ -113,17 +117,17 @@ export const wgSpecs: readonly MetricSpec[] = [
   }),
   gauge('sekisho_wg_findings', 'Observe mode: what is wrong with the other manager’s device.', { code: FINDING_CODES }),
   gauge('sekisho_wg_warnings', 'Settings of the host that break the seal.'),
-  counter(
+  ofOneDriver(
     'sekisho_wg_kernel_cpu_seconds_total',
-    'Processor time of WireGuard’s kernel threads, an estimate; soft interrupts are not in it.',
+    'With the kernel’s WireGuard: processor time of its threads, an estimate; soft interrupts are not in it.',
     { slot: SLOT, work: CPU_WORK },
   ),
-  counter('sekisho_wg_userspace_cpu_seconds_total', 'Processor time of the processes of the userspace driver.', {
+  ofOneDriver('sekisho_wg_userspace_cpu_seconds_total', 'With the userspace driver: processor time of its processes.', {
     slot: SLOT,
   }),
   gauge(
     'sekisho_wg_kernel_cpu_visible',
-    '1 when kernel threads can be seen in /proc; 0 in a PID namespace of the agent’s own.',
+    'With the kernel’s WireGuard: 1 when kernel threads can be seen in /proc; 0 in a PID namespace of the agent’s own.',
   ),
 ]
 

@@ -53,7 +53,7 @@ export function wgMetrics(view: View, options: WgMetricsOptions = {}): MetricSou
           peers.map((one) => one.recordAgeSeconds),
         ),
       }
-      if (options.cpu !== undefined) yield* ofCpu(options.cpu)
+      if (options.cpu !== undefined) yield* ofCpu(options.cpu, report.driver)
       if (perPeer) yield* ofEachPeer(peers)
     },
   }
@@ -175,14 +175,17 @@ function* ofCounters(counters: ReturnType<WgView['counters']>): Iterable<MetricS
   }
 }
 
-function* ofCpu(cpu: Pick<CpuSampler, 'totals' | 'visible'>): Iterable<MetricSample> {
+/** Of the driver that is there: a program's devices have no threads of WireGuard in the kernel. */
+function* ofCpu(cpu: Pick<CpuSampler, 'totals' | 'visible'>, driver: WgReport['driver']): Iterable<MetricSample> {
+  const ofKernel = driver === 'kernel'
+  const name = ofKernel ? 'sekisho_wg_kernel_cpu_seconds_total' : 'sekisho_wg_userspace_cpu_seconds_total'
+  // So that there are series before the first figure.
+  yield sample(name, 0, { slot: '0', ...(ofKernel ? { work: 'crypt' } : {}) })
   for (const { slot, work, seconds } of cpu.totals()) {
-    const labels = { slot: String(slot) }
-    yield work === undefined
-      ? sample('sekisho_wg_userspace_cpu_seconds_total', seconds, labels)
-      : sample('sekisho_wg_kernel_cpu_seconds_total', seconds, { ...labels, work })
+    if ((work !== undefined) !== ofKernel) continue
+    yield sample(name, seconds, { slot: String(slot), ...(work === undefined ? {} : { work }) })
   }
-  yield sample('sekisho_wg_kernel_cpu_visible', cpu.visible ? 1 : 0)
+  if (ofKernel) yield sample('sekisho_wg_kernel_cpu_visible', cpu.visible ? 1 : 0)
 }
 
 function* ofEachPeer(peers: readonly WgPeerReport[]): Iterable<MetricSample> {

@@ -36,6 +36,15 @@ test('a counter shows totals, and 0 for label values nobody has counted yet', as
   expect(text).toContain('sekisho_dns_queries_total{verdict="allowed",family="4"} 0')
 })
 
+test('what exists on some nodes only has no series where nothing is told of it', async () => {
+  const sparse: MetricSpec = { ...counter, sparse: true }
+  expect(await scrape(source([sparse]))).not.toContain('sekisho_dns_queries_total{')
+  const some = await scrape(
+    source([sparse], { name: counter.name, labels: { verdict: 'denied', family: '6' }, value: 0 }),
+  )
+  expect(some).toContain('sekisho_dns_queries_total{verdict="allowed",family="4"} 0')
+})
+
 test('threads that report the same counter are added up', async () => {
   const sample = { name: counter.name, labels: { verdict: 'denied', family: '4' }, value: 2 }
   expect(await scrape(source([counter], sample, { ...sample, value: 5 }))).toContain('{verdict="denied",family="4"} 7')

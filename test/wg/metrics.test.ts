@@ -105,18 +105,32 @@ test('octets never fall: a peer that goes, or has a new key, leaves what it had'
   expect(lines).toContain('sekisho_wg_transfer_bytes_total{slot="1",direction="received"} 0')
 })
 
-test('processor time comes with a sampler', async () => {
+test('processor time comes with a sampler, and is that of the driver that is there', async () => {
   const cpu = {
     visible: true,
     totals: () => [
       { slot: 0, work: 'crypt', seconds: 2.5 } as const,
+      // A device of this name that is no WireGuard of the kernel's has such threads too.
+      { slot: 1, work: 'napi', seconds: 1 } as const,
       { slot: 1, work: undefined, seconds: 4 } as const,
     ],
   }
-  const lines = await render(fakeSeal(), { cpu })
-  expect(lines).toContain('sekisho_wg_kernel_cpu_seconds_total{slot="0",work="crypt"} 2.5')
-  expect(lines).toContain('sekisho_wg_userspace_cpu_seconds_total{slot="1"} 4')
-  expect(lines).toContain('sekisho_wg_kernel_cpu_visible 1')
+  const told = async (driver: 'kernel' | 'userspace', sampler: typeof cpu): Promise<string[]> =>
+    (await render(fakeSeal({ report: () => report({ driver }) }), { cpu: sampler })).filter((line) =>
+      /^sekisho_wg_(kernel|userspace)_cpu/.test(line),
+    )
+  const kernel = await told('kernel', cpu)
+  expect(kernel).toHaveLength(7)
+  expect(kernel).toContain('sekisho_wg_kernel_cpu_seconds_total{slot="0",work="crypt"} 2.5')
+  expect(kernel).toContain('sekisho_wg_kernel_cpu_seconds_total{slot="1",work="kex"} 0')
+  expect(kernel).toContain('sekisho_wg_kernel_cpu_visible 1')
+  expect(await told('userspace', cpu)).toEqual([
+    'sekisho_wg_userspace_cpu_seconds_total{slot="0"} 0',
+    'sekisho_wg_userspace_cpu_seconds_total{slot="1"} 4',
+  ])
+  const none = { visible: false, totals: () => [] }
+  expect(await told('kernel', none)).toContain('sekisho_wg_kernel_cpu_seconds_total{slot="0",work="crypt"} 0')
+  expect(await told('userspace', none)).toHaveLength(2)
 })
 
 test('findings of observe mode are counted by code', async () => {
