@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { whyPeer } from '../../src/wg/why.ts'
 import type { WgPeerReport, WgReport } from '../../src/wg/report.ts'
 import { inside, run } from '../support/datapath/in-namespace.ts'
-import { type Figures, until } from './harness.ts'
+import { type Figures, sleep, until } from './harness.ts'
 import { figuresOf, type Lab } from './mesh/lab.ts'
 import type { Node } from './mesh/network.ts'
 
@@ -15,6 +15,8 @@ export const REPAIR_MS = 2000
 export const FAILOVER_MS = 3000
 /** A session is given up, and a handshake tried in vain, in this time, ms. */
 const NAMED_MS = 60_000
+/** In which all must be as before, ms. */
+const WHOLE_MS = 1000
 const FOREIGN = 'kA4+OnZ2b7sCB8JzYbWr3fxvnAvrVNOyNRIyWZGPUFc='
 
 interface Fault {
@@ -23,6 +25,8 @@ interface Fault {
   readonly counted: readonly string[]
   readonly do: () => void
   readonly mended: () => boolean
+  /** Takes away what only the test needs. */
+  readonly after?: () => void
 }
 
 const inNode = (node: Node, ...command: readonly string[]): string => {
@@ -50,6 +54,7 @@ function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
   const wantedMtu = mtu()
   const index = show('public-key') === '' ? '' : inNode(node, 'cat', `/proc/net/dev_snmp6/${device}`)
   const sorted = (text: string): string => text.trim().split('\n').sort().join('\n')
+  const endpoints = sorted(show('endpoints'))
   return [
     {
       name: 'peer taken out',
@@ -76,10 +81,23 @@ function faultsOf(lab: Lab, node: Node, device: string): Fault[] {
       mended: () => sorted(show('allowed-ips')) === sorted(allowed),
     },
     {
+      name: 'endpoint of a peer',
+      counted: ['peer'],
+      do: () => {
+        // WireGuard itself would mend it with the next packet of the peer.
+        lab.network.blockPort(node, Number(show('listen-port')))
+        run(...inside(node.namespace, 'wg', 'set', device, 'peer', keys[0] ?? '', 'endpoint', '192.0.2.9:9'))
+      },
+      mended: () => sorted(show('endpoints')) === endpoints,
+      after: () => lab.network.unblock(node),
+    },
+    {
       name: 'MTU',
       counted: ['mtu'],
       do: () => run('ip', '-n', node.namespace, 'link', 'set', device, 'mtu', '1300'),
       mended: () => mtu() === wantedMtu,
+      // Who sent through it meanwhile goes by what it was told for ten minutes more.
+      after: () => lab.network.forgetPaths(),
     },
     {
       name: 'routes flushed',
@@ -154,9 +172,14 @@ export async function heal(lab: Lab, slow: number, device: string): Promise<Figu
           async () => `counted: ${String(await isCounted())}\n${await lab.describe(node)}`,
         ),
       )
-      await lab.untilSettled(lab.nodes, 30_000 * slow)
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error))
+    }
+    fault.after?.()
+    try {
+      await lab.untilSettled(lab.nodes, 30_000 * slow)
+    } catch (error) {
+      failures.push(`after ${fault.name}: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
   const report = await lab.traffic.mark('heal')
@@ -164,7 +187,10 @@ export async function heal(lab: Lab, slow: number, device: string): Promise<Figu
   if (clear > 0) failures.push(`${clear} frames in the clear: ${await lab.clearSample()}`)
   if (report.tcp.resets > 0) failures.push(`${report.tcp.resets} connections broken`)
   assert.deepEqual(failures, [], failures.join('\n'))
-  return { ...figures, ...figuresOf([report], clear) }
+  await sleep(WHOLE_MS)
+  const after = await lab.traffic.mark('mended')
+  lab.assertSmooth(after)
+  return { ...figures, ...figuresOf([report, after], clear) }
 }
 
 /** One port of a node is shut: what went through that slot goes through the other, and the operator is told which. */

@@ -18,6 +18,9 @@ import { noRepairs } from '../zero-report.ts'
 /** A dump costs at most this part of the time; and this while something is waited for that only a dump shows. */
 const SHARE = 20
 const BUSY_SHARE = 5
+/** What a dump can cost, ms, and each peer in it. Whatever takes longer waited for a processor, and would not wait less later. */
+const DUMP_MS = 10
+const PEER_MS = 0.1
 /** After a hint that something changed, ms: what changes together is looked at once. */
 const HINT_MS = 20
 const HINT_GAP_MS = 100
@@ -58,7 +61,7 @@ export class Poller {
   #running: Promise<void> | undefined
   #dueAt = 0
   #endedAt = Number.NEGATIVE_INFINITY
-  #tookMs = 0
+  #costMs = 0
   #stopped = false
 
   constructor(parts: PollerParts) {
@@ -76,7 +79,7 @@ export class Poller {
   hint(awaited = false): void {
     const now = this.#p.clock.monotonicMs()
     const share = awaited ? BUSY_SHARE : SHARE
-    const gap = Math.min(Math.max(HINT_GAP_MS, this.#tookMs * share), this.#periodMs())
+    const gap = Math.min(Math.max(HINT_GAP_MS, this.#costMs * share), this.#periodMs())
     const at = Math.max(now + HINT_MS, this.#endedAt + gap)
     if (at < this.#dueAt) this.#schedule(at - now)
   }
@@ -91,11 +94,18 @@ export class Poller {
     for (const slot of SLOTS) this.#overruled.delete(`${slot} ${uid}`)
   }
 
+  /** From the begin of a look to that of the next. */
   #periodMs(): number {
     const { pollMs, busyPollMs } = this.#p.tuning
     return this.#p.transitional()
-      ? Math.max(busyPollMs, this.#tookMs * BUSY_SHARE)
-      : Math.max(pollMs, this.#tookMs * SHARE)
+      ? Math.max(busyPollMs, this.#costMs * BUSY_SHARE)
+      : Math.max(pollMs, this.#costMs * SHARE)
+  }
+
+  /** Between two looks lies half a period, however slow the machine. */
+  #restMs(tookMs: number): number {
+    const period = this.#periodMs()
+    return Math.max(period - tookMs, period / 2)
   }
 
   #schedule(ms: number): void {
@@ -108,11 +118,12 @@ export class Poller {
         this.#schedule(HINT_GAP_MS)
         return
       }
+      const begun = this.#p.clock.monotonicMs()
       this.#dueAt = Number.POSITIVE_INFINITY
       this.#running = this.#look().finally(() => {
         this.#running = undefined
         const hinted = Number.isFinite(this.#dueAt)
-        if (!hinted) this.#schedule(this.#periodMs())
+        if (!hinted) this.#schedule(this.#restMs(this.#p.clock.monotonicMs() - begun))
       })
     }, ms)
   }
@@ -128,7 +139,8 @@ export class Poller {
         faults.tell('reading a device', error, { slot })
       }
     }
-    this.#tookMs = clock.monotonicMs() - begun
+    const peers = SLOTS.reduce<number>((all, slot) => all + (this.dumps[slot]?.peers.length ?? 0), 0)
+    this.#costMs = Math.min(clock.monotonicMs() - begun, DUMP_MS + PEER_MS * peers)
     this.#endedAt = clock.monotonicMs()
     try {
       // In the middle of a change of a device the routes of the slot are nobody's fault.

@@ -43,6 +43,9 @@ export class FakeDriver extends FakePart implements WgDriver {
   readonly calls: { readonly what: string; readonly name: string; readonly batch?: WgPeerBatch }[] = []
   /** How long a new key takes, ms. */
   keyMs = 100
+  /** How long a dump takes, ms. */
+  readMs = 0
+  reads = 0
   readonly #kernel: FakeKernel
   readonly #net: FakeNet
   readonly #clock: FakeClock
@@ -81,7 +84,9 @@ export class FakeDriver extends FakePart implements WgDriver {
   }
 
   read(name: string): Promise<WgDevice | undefined> {
-    return this.#do('read', name, () => {
+    return this.#do('read', name, async () => {
+      this.reads++
+      if (this.readMs > 0) await new Promise<void>((resolve) => this.#clock.setTimer(resolve, this.readMs))
       const device = this.#kernel.devices.get(name)
       if (device === undefined) return undefined
       const { publicKey, listenPort, fwmark } = device

@@ -181,6 +181,13 @@ export class Network {
     run(...inside(node.namespace, 'nft', 'delete', 'table', 'inet', 'held'))
   }
 
+  /** Nodes and pods forget what they were told of the paths, such as how large a packet may be. */
+  forgetPaths(): void {
+    for (const { namespace, pod } of this.nodes)
+      for (const one of [namespace, pod])
+        for (const family of ['-4', '-6']) run('ip', family, '-n', one, 'route', 'flush', 'cache')
+  }
+
   /** Datagrams to this port do not come in at the node, as a firewall would have it. */
   blockPort(node: Node, port: number): void {
     const file = join(tmpdir(), `${node.namespace}.nft`)

@@ -56,6 +56,30 @@ describe('what others do to the kernel is mended within two seconds, and counted
     expect(repairs(world).peer).toBe(1)
   })
 
+  it('a peer that was removed, where dumps wait for a processor: so few peers are no reason to look seldom', async () => {
+    const world = await meshed()
+    const { driver } = world.agent(0)
+    driver.readMs = 200
+    await world.clock.advance(20_000)
+    const has = (): boolean =>
+      world
+        .kernel(0)
+        .device(1)
+        ?.peers.has(world.key(1, 1) ?? '') === true
+    const harm = (): void =>
+      void world
+        .kernel(0)
+        .device(1)
+        ?.peers.delete(world.key(1, 1) ?? '')
+    expect(await mended(world, harm, has)).toBeLessThanOrEqual(2_000 + 2 * driver.readMs)
+    // Nor is it looked at without a pause where a look takes as long as it may be to the next.
+    driver.readMs = 2_000
+    await world.clock.advance(20_000)
+    const before = driver.reads
+    await world.clock.advance(100_000)
+    expect((driver.reads - before) * driver.readMs).toBeLessThan(85_000)
+  })
+
   it('a stranger that took the addresses of a peer', async () => {
     const world = await meshed()
     const prefix = world.kernel(1).prefix
