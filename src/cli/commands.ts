@@ -132,12 +132,13 @@ Exit status: 0 done, 1 refused or not done in time, 69 no agent answers.`,
   {
     name: 'wg keys',
     usage: '[--config FILE | --url URL] [-o table|json]',
-    summary: 'Show when keys were created, published, proven and retired.',
+    summary: 'Show when keys were created, adopted, published, proven and retired.',
     details: `  -c, --config FILE   take the agent's address from its configuration
   -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
   -o, --output FORM   table or json
 
-Public keys appear as fingerprints. The log holds what happened since the agent started.
+Public keys appear as fingerprints. The log holds what happened since the agent started; adopted are
+keys that it found then.
 Exit status: 0, 1 encryption is off, 69 no agent answers.`,
     load: async () => (await import('./wg-keys.ts')).wgKeys,
   },

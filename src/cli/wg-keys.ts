@@ -5,7 +5,7 @@ import { printable } from './style.ts'
 import { table } from './table.ts'
 import { asJson, askSeal, openSeal, wgOptions } from './wg-api.ts'
 
-/** `sekisho wg keys`: when keys were created, published, proven and retired. */
+/** `sekisho wg keys`: when keys were created, adopted, published, proven and retired. */
 export async function wgKeys(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseOptions(args, wgOptions)
   if (positionals.length > 0) throw new UsageError(`unexpected argument ${positionals[0]}`)

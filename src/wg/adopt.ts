@@ -12,6 +12,8 @@ export interface Adoption {
   readonly config: MachineConfig
   /** Public keys that our devices have now. */
   readonly keys: readonly [string, string]
+  /** Devices that were there before this start; not given: none. */
+  readonly found?: readonly [boolean, boolean]
   /** Our record as the directory has it, read from the directory itself. */
   readonly own: NodeRecord | undefined
   readonly target: Target
@@ -22,7 +24,7 @@ export interface Adoption {
  * The state at the start of the agent, from what the kernel and our own record say. A key that is not the published one was
  * made just before a crash: it is published, and the rotation goes on to settle. A drain that is published goes on.
  */
-export function adopt({ uid, bootId, config, keys, own, target, wallMs }: Adoption, now: number): Step {
+export function adopt({ uid, bootId, config, keys, found, own, target, wallMs }: Adoption, now: number): Step {
   const published = own?.nodeUID === uid ? own : undefined
   const known = (slot: Slot): NodeRecord['slots'][number] | undefined =>
     published?.slots.find(({ id, publicKey }) => id === slot && publicKey === keys[slot])
@@ -64,9 +66,10 @@ export function adopt({ uid, bootId, config, keys, own, target, wallMs }: Adopti
     target,
     leavingSince: now,
   }
-  const effects: WgEffect[] = changed.map((id) => ({
+  const effects: WgEffect[] = SLOTS.map((id) => ({
     kind: 'keyEvent',
-    event: 'created',
+    // One that we do not find published although there is a record was made just before a crash, and nobody told of it.
+    event: known(id) !== undefined || (published === undefined && found?.[id] === true) ? 'adopted' : 'created',
     slot: id,
     publicKey: keys[id],
   }))

@@ -195,15 +195,17 @@ class SealEngine implements Engine {
   async start(): Promise<void> {
     const { driver, routing, guard, counter, prober, clock } = this.#parts
     const keys: string[] = []
+    const found: boolean[] = []
     for (const slot of SLOTS) {
       const made = await this.#try('making a device', () =>
         driver.create(this.#options.devices[slot], this.#deviceOptions(slot)),
       )
       keys.push(made.publicKey)
+      found.push(!made.created)
     }
-    const found = await this.#try('starting the routes', () => routing.start())
+    const routed = await this.#try('starting the routes', () => routing.start())
     const guarded = await this.#try('starting the guard', () => guard.start())
-    this.#legacy.adopt(found.egress, guarded)
+    this.#legacy.adopt(routed.egress, guarded)
     for (const slot of SLOTS) await this.#try('starting the counter', () => counter.slotReplaced(slot))
     await this.#try('starting the probes', () =>
       prober.start({
@@ -220,7 +222,7 @@ class SealEngine implements Engine {
     }
     this.#feedOfDirectory.open()
     await endsWithin(clock, this.#tuning.startWaitMs, this.#feedOfDirectory.complete)
-    if (!this.#stopped) await this.#begin([keys[0] ?? '', keys[1] ?? ''])
+    if (!this.#stopped) await this.#begin([keys[0] ?? '', keys[1] ?? ''], [found[0] === true, found[1] === true])
   }
 
   async stop(): Promise<void> {
@@ -311,13 +313,13 @@ class SealEngine implements Engine {
   }
 
   /** The machine begins with what kernel and directory say. */
-  async #begin(keys: readonly [string, string]): Promise<void> {
+  async #begin(keys: readonly [string, string], found: readonly [boolean, boolean]): Promise<void> {
     const { clock } = this.#parts
     const now = clock.monotonicMs()
     const { own, view } = this.#feedOfDirectory
     const { uid, bootId, machine: config } = this.#options
     const { state, effects } = adopt(
-      { uid, bootId, config, keys, own, target: this.#target, wallMs: clock.wallMs() },
+      { uid, bootId, config, keys, found, own, target: this.#target, wallMs: clock.wallMs() },
       now,
     )
     this.#state = state

@@ -164,7 +164,7 @@ export type WgEffect =
   /** A line of the key log; when a key is published and proven the engine sees. Public keys only. */
   | {
       readonly kind: 'keyEvent'
-      readonly event: 'created' | 'retired'
+      readonly event: 'created' | 'adopted' | 'retired'
       readonly slot: Slot
       readonly publicKey: string
     }

@@ -127,7 +127,8 @@ export interface SlotCounter {
 export interface KeyEvent {
   /** RFC 3339 with milliseconds. */
   readonly time: string
-  readonly event: 'created' | 'published' | 'proven' | 'retired'
+  /** `adopted`: an earlier run of the agent made it, and told so. */
+  readonly event: 'created' | 'adopted' | 'published' | 'proven' | 'retired'
   readonly slot: Slot
   /** `SHA256:` and base64 of the SHA-256 of the 32 octets, without padding. */
   readonly fingerprint: string

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr, parseIp } from '../../../src/core/ip.ts'
 import { cleanupEngine } from '../../../src/wg/engine.ts'
+import { fingerprintOf } from '../../../src/wg/engine/key-log.ts'
 import { deviceName } from '../../support/wg/fake-kernel.ts'
 import { EngineWorld } from '../../support/wg/engine-world.ts'
 
@@ -109,17 +110,22 @@ describe('a restart', () => {
     expect(driver.calls.flatMap(({ batch }) => batch?.remove ?? [])).toEqual([])
     expect(routing.told.every(({ mode }) => mode === 'active' || mode === 'strict')).toBe(true)
     expect(engine.counters()).toMatchObject({ errors: 0, directoryWrites: 0 })
-    // An earlier run told of its keys.
-    expect(engine.keyEvents()).toEqual([])
+    // An earlier run told of how they came to be.
+    expect(engine.keyEvents().map(({ event, slot, fingerprint }) => [event, slot, fingerprint])).toEqual([
+      ['adopted', 0, fingerprintOf(keys[0] ?? '')],
+      ['adopted', 1, fingerprintOf(keys[1] ?? '')],
+    ])
   })
 
   it('removes nothing while the directory is lost', async () => {
     const world = await meshed()
     await world.stop(0)
     world.directory.partition('node-0', true)
-    const { driver } = await world.start(0)
+    const { driver, engine } = await world.start(0)
     await world.clock.advance(120_000)
     expect(driver.calls.flatMap(({ batch }) => batch?.remove ?? [])).toEqual([])
+    // Devices that were there have keys that were made before, whatever the directory cannot say.
+    expect(engine.keyEvents().map(({ event }) => event)).toEqual(['adopted', 'adopted'])
     expect(world.kernel(0).device(0)?.peers.size).toBe(2)
     expect(world.net.losses).toEqual([])
     world.directory.partition('node-0', false)
