@@ -1,5 +1,5 @@
-// The two calls on the generic netlink family of WireGuard that meet private keys: one makes a key and sets it, one
-// receives and blanks. Everything else of the protocol is TypeScript (src/wg/drivers).
+// The calls on the generic netlink family of WireGuard that meet private keys: one makes a key and sets it, two
+// receive and blank. Everything else of the protocol is TypeScript (src/wg/drivers).
 // SPDX-License-Identifier: Apache-2.0
 #include "wgkey.h"
 
@@ -204,20 +204,41 @@ static void blank_datagram(uint8_t *data, size_t length) {
   }
 }
 
+// Datagrams of one trip to the pool at most.
+#define MAX_GATHERED 8
+
 struct receive_task {
   struct task task;
   struct netlink_failure failure;
   int fd;
-  int64_t deadline;
+  int64_t timeout;
+  // Datagrams to gather.
+  uint32_t most;
   ssize_t length;
+  size_t room;
   uint8_t *out;
+  // What is sent before; nothing of our own secrets.
+  size_t size;
+  uint8_t message[];
 };
 
+// The first datagram is waited for. What follows it in a dump is made by the kernel while it is read, so it is there.
 static void receive_run(struct task *task) {
   struct receive_task *receive = (struct receive_task *)task;
-  receive->length =
-      netlink_read(receive->fd, receive->out, NETLINK_RECEIVE_BYTES, receive->deadline, &receive->failure);
-  if (receive->length > 0) blank_datagram(receive->out, (size_t)receive->length);
+  size_t have = 0;
+  receive->length = -1;
+  if (receive->size > 0 && netlink_write(receive->fd, receive->message, receive->size, &receive->failure) < 0) return;
+  for (uint32_t i = 0; i < receive->most; i++) {
+    int64_t deadline = i == 0 ? monotonic_ms() + receive->timeout : 0;
+    ssize_t length =
+        netlink_read(receive->fd, receive->out + have, NETLINK_RECEIVE_BYTES, deadline, &receive->failure);
+    if (length < 0) return;
+    if (length == 0) break;
+    blank_datagram(receive->out + have, (size_t)length);
+    // The next message begins where one may: the octets between are zero.
+    have += NLMSG_ALIGN((size_t)length);
+  }
+  receive->length = (ssize_t)have;
 }
 
 static napi_value receive_settle(napi_env env, struct task *task) {
@@ -229,27 +250,55 @@ static napi_value receive_settle(napi_env env, struct task *task) {
 
 static void receive_release(struct task *task) {
   struct receive_task *receive = (struct receive_task *)task;
-  secret_free(receive->out, NETLINK_RECEIVE_BYTES);
+  secret_free(receive->out, receive->room);
   free(receive);
 }
 
-static napi_value wg_receive(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
-  int64_t timeout;
-  int fd;
-  if (!args_get(env, info, 2, argv) || !arg_fd(env, argv[0], "fd", &fd) ||
-      !arg_integer(env, argv[1], "timeoutMs", 0, NETLINK_MAX_TIMEOUT_MS, &timeout))
-    return NULL;
-  struct receive_task *receive = calloc(1, sizeof(*receive));
-  uint8_t *out = receive == NULL ? NULL : secret_alloc_large(NETLINK_RECEIVE_BYTES);
+static napi_value start_receive(napi_env env, int fd, const struct bytes *message, int64_t timeout, uint32_t most,
+                                const char *name) {
+  struct receive_task *receive = calloc(1, sizeof(*receive) + message->length);
+  size_t room = (size_t)most * NETLINK_RECEIVE_BYTES;
+  uint8_t *out = receive == NULL ? NULL : secret_alloc_large(room);
   if (out == NULL) {
     free(receive);
     throw_syscall(env, "mmap", ENOMEM, NULL);
     return NULL;
   }
-  *receive = (struct receive_task){.task = {.run = receive_run, .settle = receive_settle, .release = receive_release},
-                                   .fd = fd, .deadline = monotonic_ms() + timeout, .out = out};
-  return task_start(env, &receive->task, "wgReceive");
+  *receive = (struct receive_task){
+      .task = {.run = receive_run, .settle = receive_settle, .release = receive_release},
+      .fd = fd, .timeout = timeout, .most = most, .room = room, .out = out, .size = message->length};
+  if (message->length > 0) memcpy(receive->message, message->data, message->length);
+  return task_start(env, &receive->task, name);
+}
+
+static napi_value wg_receive(napi_env env, napi_callback_info info) {
+  static const struct bytes nothing = {0};
+  napi_value argv[3];
+  bool absent;
+  int64_t timeout, most = 1;
+  int fd;
+  if (!args_get(env, info, 3, argv) || !arg_fd(env, argv[0], "fd", &fd) ||
+      !arg_integer(env, argv[1], "timeoutMs", 0, NETLINK_MAX_TIMEOUT_MS, &timeout) ||
+      !arg_absent(env, argv[2], "most", &absent) ||
+      (!absent && !arg_integer(env, argv[2], "most", 1, MAX_GATHERED, &most)))
+    return NULL;
+  return start_receive(env, fd, &nothing, timeout, (uint32_t)most, "wgReceive");
+}
+
+static napi_value wg_exchange(napi_env env, napi_callback_info info) {
+  napi_value argv[3];
+  struct bytes message;
+  int64_t timeout;
+  int fd;
+  if (!args_get(env, info, 3, argv) || !arg_fd(env, argv[0], "fd", &fd) ||
+      !arg_bytes(env, argv[1], "message", &message) ||
+      !arg_integer(env, argv[2], "timeoutMs", 0, NETLINK_MAX_TIMEOUT_MS, &timeout))
+    return NULL;
+  if (message.length < sizeof(struct nlmsghdr)) {
+    throw_argument(env, "message must have a header of %zu octets", sizeof(struct nlmsghdr));
+    return NULL;
+  }
+  return start_receive(env, fd, &message, timeout, 1, "wgExchange");
 }
 
 // For tests: what wgReceive does with a datagram.
@@ -265,6 +314,7 @@ bool wgkey_register(napi_env env, napi_value exports) {
   static const struct function functions[] = {
       {"wgSetNewKey", wg_set_new_key},
       {"wgReceive", wg_receive},
+      {"wgExchange", wg_exchange},
       {"wgBlank", wg_blank},
   };
   return define_functions(env, exports, functions, ARRAY_LENGTH(functions));

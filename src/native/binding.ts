@@ -302,8 +302,13 @@ export interface WgKeyCalls {
    * without an answer.
    */
   wgSetNewKey(fd: Fd, prefix: Uint8Array, timeoutMs: number): Promise<void>
-  /** `netlinkReceiveAsync` with private and preshared keys zeroed, and with what cannot be parsed zeroed too. */
-  wgReceive(fd: Fd, timeoutMs: number): Promise<Uint8Array>
+  /**
+   * `netlinkReceiveAsync` with private and preshared keys zeroed, and with what cannot be parsed zeroed too. `most` (1 to 8,
+   * default 1): so many datagrams one behind the other, of those that are there without waiting after the first.
+   */
+  wgReceive(fd: Fd, timeoutMs: number, most?: number): Promise<Uint8Array>
+  /** `netlinkSendAsync`, then `wgReceive` of one datagram, in one trip to the pool. */
+  wgExchange(fd: Fd, message: Uint8Array, timeoutMs: number): Promise<Uint8Array>
   /** What `wgReceive` does to a datagram, in place: for tests. */
   wgBlank(datagram: Uint8Array): void
   /**

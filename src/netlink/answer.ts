@@ -18,11 +18,14 @@ export class Answer {
   readonly #what: string
   readonly #sequence: number
   readonly #port: number
+  readonly #keeps: boolean
 
-  constructor(what: string, sequence: number, port: number) {
+  /** `keeps`: what is taken lies in memory of its own, which nobody writes again, so bodies are views of it. */
+  constructor(what: string, sequence: number, port: number, keeps = false) {
     this.#what = what
     this.#sequence = sequence
     this.#port = port
+    this.#keeps = keeps
   }
 
   /**
@@ -42,7 +45,7 @@ export class Answer {
         this.#check(message.type === NLMSG_ERROR ? decodeError(message) : decodeDone(message))
         return true
       }
-      this.messages.push({ ...message, body: message.body.slice() })
+      this.messages.push(this.#keeps ? message : { ...message, body: message.body.slice() })
     }
     return false
   }

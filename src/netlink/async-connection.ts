@@ -13,6 +13,8 @@ export type AsyncNetlinkDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'>
 
 /** Acknowledgements are short. */
 const RECEIVE_BYTES = 16 * 1024
+/** Datagrams of a dump that are taken in one turn of the event loop: under 200 KiB, a thousand peers of a device. */
+const DUMP_DATAGRAMS = 6
 
 /** As NetlinkConnection, with the waiting done on a thread of the pool: requests stand in a queue of their own. */
 export interface AsyncNetlinkConnection {
@@ -43,8 +45,13 @@ export interface AsyncNetlinkConnection {
 }
 
 export interface AsyncConnectionOptions {
-  /** Reads a datagram; without it, the door's own. */
-  readonly receive?: (fd: Fd, timeoutMs: number) => Promise<Uint8Array>
+  /**
+   * Reads a datagram, or as many as `most` one behind the other, into memory of its own; without it, the door's own, which
+   * reads one.
+   */
+  readonly receive?: (fd: Fd, timeoutMs: number, most: number) => Promise<Uint8Array>
+  /** Sends, and reads a datagram of the answer: one trip to the pool in place of two. Without it, one after the other. */
+  readonly exchange?: (fd: Fd, message: Uint8Array, timeoutMs: number) => Promise<Uint8Array>
   /** How long one answer may take. */
   readonly answerMs?: number
 }
@@ -58,6 +65,13 @@ export function openAsyncConnection(
   const port = native.netlinkPort(fd)
   const receive = options.receive ?? ((from, timeoutMs) => native.netlinkReceiveAsync(from, timeoutMs))
   const answerMs = options.answerMs ?? ANSWER_MS
+  /** Sends, and gives the first datagram of the answer. */
+  const ask =
+    options.exchange ??
+    (async (to, message, timeoutMs) => {
+      await native.netlinkSendAsync(to, message)
+      return receive(to, timeoutMs, 1)
+    })
   /**
    * Acknowledgements stand in the queue when the send is over, so they are taken without another trip to the pool. Not so the
    * parts of a dump: each is made by the kernel while the one before it is received.
@@ -67,7 +81,7 @@ export function openAsyncConnection(
       const length = native.netlinkReceive(from, buffer, 0)
       if (length > 0) return buffer.subarray(0, length)
     }
-    return receive(from, answerMs)
+    return receive(from, answerMs, 1)
   }
   const buffer = new Uint8Array(RECEIVE_BYTES)
   let sequence = 0
@@ -86,9 +100,9 @@ export function openAsyncConnection(
 
   const exchange = (what: string, type: number, flags: number, parts: readonly Uint8Array[]): Promise<Answer> =>
     exclusively(async (from, number) => {
-      await native.netlinkSendAsync(from, encodeMessage(type, flags | NLM_F_REQUEST, number, parts))
-      const answer = new Answer(what, number, port)
-      while (!answer.take(await receive(from, answerMs))) continue
+      const answer = new Answer(what, number, port, true)
+      let datagram = await ask(from, encodeMessage(type, flags | NLM_F_REQUEST, number, parts), answerMs)
+      while (!answer.take(datagram)) datagram = await receive(from, answerMs, 1)
       return answer
     })
 
@@ -111,10 +125,10 @@ export function openAsyncConnection(
         const take = begin()
         const whole = await exclusively(async (from, number) => {
           await native.netlinkSendAsync(from, encodeMessage(type, NLM_F_DUMP | NLM_F_REQUEST, number, parts))
-          const answer = new Answer(what, number, port)
+          const answer = new Answer(what, number, port, true)
           let failure: { readonly error: unknown } | undefined
           for (let ended = false; !ended;) {
-            ended = answer.take(await receive(from, answerMs))
+            ended = answer.take(await receive(from, answerMs, DUMP_DATAGRAMS))
             const messages = answer.messages.splice(0)
             try {
               if (failure === undefined) for (const message of messages) take(message)
@@ -133,9 +147,9 @@ export function openAsyncConnection(
     begin(what, type, parts) {
       return exclusively(async (from, number) => {
         await native.netlinkSendAsync(from, encodeMessage(type, NLM_F_DUMP | NLM_F_REQUEST, number, parts))
-        const answer = new Answer(what, number, port)
+        const answer = new Answer(what, number, port, true)
         for (;;) {
-          const whole = answer.take(await receive(from, answerMs))
+          const whole = answer.take(await receive(from, answerMs, 1))
           const [first] = answer.messages
           if (first !== undefined) return first
           if (whole) throw new SekishoError('SEKISHO_NETLINK_PROTOCOL', `${what}: an empty dump`)

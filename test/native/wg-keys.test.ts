@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import { loadNative } from '../../src/native/load.ts'
 import { attribute, attributeNested, attributeString, concatBytes } from '../../src/netlink/attributes.ts'
-import { encodeMessage } from '../../src/netlink/message.ts'
+import { encodeMessage, splitMessages } from '../../src/netlink/message.ts'
 import { openDescriptors } from './support.ts'
 
 const native = loadNative()
@@ -65,6 +65,39 @@ describe('dumps of the kernel', () => {
       }),
       { numRuns: 2000 },
     )
+  })
+})
+
+describe('requests and dumps in one trip', () => {
+  const controller = (sequence: number, flags: number, ...attributes: Uint8Array[]): Uint8Array =>
+    encodeMessage(16, flags, sequence, [Uint8Array.of(3, 1, 0, 0), ...attributes])
+  const types = (datagrams: Uint8Array): number[] => (splitMessages(datagrams) ?? []).map(({ type }) => type)
+
+  test('a request comes back with the answer, and a refusal with its reason', async () => {
+    const fd = native.netlinkOpen(16, [])
+    const families = await native.wgExchange(fd, controller(1, 1, attributeString(2, 'nlctrl')), 1000)
+    expect(types(families)).toEqual([16])
+    const refusal = await native.wgExchange(fd, controller(2, 5, attributeString(2, 'sekisho-none')), 1000)
+    expect(types(refusal)).toEqual([2])
+    // Nothing is asked: nobody answers.
+    expect((await native.wgExchange(fd, encodeMessage(16, 0, 3, [Uint8Array.of(3, 1, 0, 0)]), 0)).length).toBe(0)
+    native.close(fd)
+    await expect(native.wgExchange(fd, controller(1, 1), 0)).rejects.toMatchObject({ errnoName: 'EBADF' })
+  })
+
+  test('several datagrams of a dump are one behind the other, as they come one by one', async () => {
+    const fd = native.netlinkOpen(16, [])
+    await native.netlinkSendAsync(fd, controller(1, 0x301))
+    const single: number[] = []
+    while (single.at(-1) !== 3) single.push(...types(await native.wgReceive(fd, 1000)))
+    await native.netlinkSendAsync(fd, controller(2, 0x301))
+    const joined = types(await native.wgReceive(fd, 1000, 8))
+    expect(joined).toEqual(single)
+    expect(joined.at(-1)).toBe(3)
+    // Nothing comes after it: the first datagram alone is waited for.
+    expect((await native.wgReceive(fd, 0, 8)).length).toBe(0)
+    native.close(fd)
+    expect(() => native.wgReceive(fd, 0, 9)).toThrow('most')
   })
 })
 

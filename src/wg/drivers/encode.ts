@@ -19,8 +19,8 @@ import {
 } from './family.ts'
 import { keyBytes } from './key-bytes.ts'
 
-/** Peers of one message: each costs the kernel a Curve25519 under the lock of the routing tables. */
-const MAX_PEERS = 32
+/** Peers of one message, as wg(8) has: each costs the kernel a Curve25519 under the lock of the routing tables. */
+const MAX_PEERS = 64
 /** Each removal waits for all CPUs. */
 const MAX_REMOVALS = 16
 /** Half of what the length of a nest can say. */

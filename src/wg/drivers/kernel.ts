@@ -38,7 +38,7 @@ import { NOBODY } from './key-bytes.ts'
 /** What the driver needs of the native door. */
 export type KernelWgDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'> &
   NetlinkAsyncCalls &
-  Pick<WgKeyCalls, 'wgSetNewKey' | 'wgReceive'> & { close(fd: number): void }
+  Pick<WgKeyCalls, 'wgSetNewKey' | 'wgReceive' | 'wgExchange'> & { close(fd: number): void }
 
 const KIND = 'wireguard'
 /** Stands for a moment, once in the life of the driver; never set up. */
@@ -61,7 +61,11 @@ export class KernelWgDriver implements WgDriver {
 
   constructor(native: KernelWgDoor) {
     this.#native = native
-    this.#receiving = { receive: (fd, timeoutMs) => native.wgReceive(fd, timeoutMs), answerMs: ANSWER_MS }
+    this.#receiving = {
+      receive: (fd, timeoutMs, most) => native.wgReceive(fd, timeoutMs, most),
+      exchange: (fd, message, timeoutMs) => native.wgExchange(fd, message, timeoutMs),
+      answerMs: ANSWER_MS,
+    }
     this.#generic = openAsyncConnection(native, NETLINK_GENERIC, this.#receiving)
     this.#route = openAsyncConnection(native, NETLINK_ROUTE, { answerMs: ANSWER_MS })
     this.#links = asyncLinks(this.#route)

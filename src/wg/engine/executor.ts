@@ -9,8 +9,9 @@ import { isPublished } from './reconcile.ts'
 import type { RouteKeeper } from './route-keeper.ts'
 import type { EngineClock } from './types.ts'
 
-/** Peers in one call: with one removal each, one message of the kernel's and one lock. */
-const TOGETHER = 16
+/** Peers in one call: one message of the kernel's and one lock. Those that a key is taken from cost more than it: 16. */
+const TOGETHER = 64
+const REPLACED_TOGETHER = 16
 /** Peers whose routes change at once: routing makes one plan of them. */
 const ROUTED_TOGETHER = 256
 /** A new key waits this long for the route of its peer to leave the tunnel. */
@@ -200,8 +201,14 @@ export class Executor {
     return (
       this.#grow.size + this.#route.size + this.#gone.size > 0 ||
       SLOTS.some((slot) => !this.#paused[slot] && this.#drop[slot].size > 0) ||
-      (this.#waitsForPace() && this.#pace.waitMs(this.#p.state().peers.size, this.#p.clock.monotonicMs()) === 0)
+      (this.#waitsForPace() && this.#paceMs() === 0)
     )
+  }
+
+  /** Until a handshake may begin. */
+  #paceMs(): number {
+    const { peers, state, clock } = this.#p
+    return peers.keepalive === 0 ? 0 : this.#pace.waitMs(state().peers.size, clock.monotonicMs())
   }
 
   /** There is something that begins handshakes. */
@@ -211,19 +218,18 @@ export class Executor {
 
   #resume(): void {
     if (this.#stopped || this.#paced !== undefined) return
-    const { clock, state } = this.#p
-    const wait = this.#pace.waitMs(state().peers.size, clock.monotonicMs())
-    this.#paced = clock.setTimer(
+    this.#paced = this.#p.clock.setTimer(
       () => {
         this.#paced = undefined
         this.#start()
       },
-      Math.max(PACE_MS, wait),
+      Math.max(PACE_MS, this.#paceMs()),
     )
   }
 
-  /** As many of `marked` as may begin handshakes now. */
+  /** As many of `marked` as may begin handshakes now; without keepalive none of them does. */
   #allowed(marked: number): number {
+    if (this.#p.peers.keepalive === 0) return marked
     return this.#pace.take(marked, this.#p.state().peers.size, this.#p.clock.monotonicMs())
   }
 
@@ -324,7 +330,9 @@ export class Executor {
     const todos = [...program].slice(0, this.#allowed(program.size))
     for (const [uid] of todos) program.delete(uid)
     const drops = take(this.#drop[slot])
-    for (const batch of batches(todos)) {
+    const replacing = todos.filter(([, { replaces }]) => replaces.size > 0)
+    const others = todos.filter(([, { replaces }]) => replaces.size === 0)
+    for (const batch of [...batches(replacing, REPLACED_TOGETHER), ...batches(others)]) {
       const ready = batch.filter(([uid, todo]) => !this.#waits(uid, slot, todo))
       await this.#programBatch(slot, ready)
       // A peer that must leave a tunnel does so before the next keys are replaced.
@@ -332,7 +340,10 @@ export class Executor {
     }
     const current = this.#currentKeys(slot)
     for (const key of drops) if (current.has(key)) this.#outgoing[slot].delete(key)
-    for (const remove of batches(drops.filter((key) => !current.has(key)))) {
+    for (const remove of batches(
+      drops.filter((key) => !current.has(key)),
+      REPLACED_TOGETHER,
+    )) {
       try {
         await this.#p.driver.setPeers(this.#p.devices[slot], { remove })
         this.#out(slot, remove)
@@ -400,8 +411,7 @@ export class Executor {
     const { publicKey, keepalive, allowedIps, endpoints } = wanted
     const device = this.#inDevice(slot)
     const found = device.get(publicKey)
-    const right = new Set(allowedIps.map(formatCidr))
-    const extra = [...(todo?.extra ?? [])].filter(([text]) => !right.has(text)).map(([, cidr]) => cidr)
+    const extra = extraOf(todo, allowedIps)
     const known = found?.endpoint
     const keeps = known !== undefined && (isPublished(known, wanted) || todo?.endpoint === false)
     // Under another key the device knows already which of several addresses works.
@@ -473,6 +483,13 @@ export class Executor {
   }
 }
 
+/** Without making text of the addresses of peers that give up none. */
+function extraOf(todo: Todo | undefined, allowedIps: readonly Cidr[]): Cidr[] {
+  if (todo === undefined || todo.extra.size === 0) return []
+  const right = new Set(allowedIps.map(formatCidr))
+  return [...todo.extra].filter(([text]) => !right.has(text)).map(([, cidr]) => cidr)
+}
+
 function take<T>(set: Set<T>, most = Infinity): T[] {
   const values: T[] = []
   for (const value of set) {
@@ -483,6 +500,6 @@ function take<T>(set: Set<T>, most = Infinity): T[] {
   return values
 }
 
-function* batches<T>(all: readonly T[]): Iterable<T[]> {
-  for (let i = 0; i < all.length; i += TOGETHER) yield all.slice(i, i + TOGETHER)
+function* batches<T>(all: readonly T[], together = TOGETHER): Iterable<T[]> {
+  for (let i = 0; i < all.length; i += together) yield all.slice(i, i + together)
 }

@@ -47,6 +47,11 @@ export class Peers {
     this.#state = state
   }
 
+  /** Of every peer, seconds. */
+  get keepalive(): number {
+    return this.#keepalive
+  }
+
   get all(): ReadonlyMap<string, PeerAddresses> {
     return this.#byUid
   }

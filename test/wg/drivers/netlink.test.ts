@@ -88,7 +88,7 @@ describe('batches', () => {
   })
 
   it('a large one keeps removals after every addition, and each message within its limits', () => {
-    const messages = packBatch(sets(100), removals(40))
+    const messages = packBatch(sets(200), removals(40))
     expect(messages).toHaveLength(4 + 3)
     expect(messages.every((message) => message.length <= 32 * 1024)).toBe(true)
     expect(hex(messages[3] ?? new Uint8Array())).not.toContain('0800030001000000')

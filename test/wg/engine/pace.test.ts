@@ -35,13 +35,16 @@ describe('the pace of handshakes', () => {
 })
 
 describe('a thousand peers that come at once', () => {
-  it('are put into a device over seconds, and what must go goes at once', async () => {
+  const uids = Array.from({ length: 1_000 }, (_, i) => `uid-${i}`)
+
+  function bed(keepalive: number) {
     const clock = new FakeClock()
-    const uids = Array.from({ length: 1_000 }, (_, i) => `uid-${i}`)
     const sets: number[] = []
     const removed: number[] = []
+    const calls: number[] = []
     const driver = {
       async setPeers(_: string, { set = [], remove = [] }: { set?: readonly unknown[]; remove?: readonly string[] }) {
+        calls.push(set.length)
         for (const _one of set) sets.push(clock.monotonicMs())
         for (const _one of remove) removed.push(clock.monotonicMs())
       },
@@ -50,7 +53,8 @@ describe('a thousand peers that come at once', () => {
       driver,
       devices: ['a', 'b'],
       peers: {
-        wanted: (uid: string) => ({ uid, publicKey: `key of ${uid}`, endpoints: [], allowedIps: [], keepalive: 25 }),
+        keepalive,
+        wanted: (uid: string) => ({ uid, publicKey: `key of ${uid}`, endpoints: [], allowedIps: [], keepalive }),
         routes: () => undefined,
         get: () => undefined,
       },
@@ -61,7 +65,26 @@ describe('a thousand peers that come at once', () => {
       faults: new Faults(silentLog, clock),
       retryMs: 250,
     } as unknown as ExecutorParts
-    const executor = new Executor(parts)
+    return { clock, sets, removed, calls, executor: new Executor(parts) }
+  }
+
+  it('are put into a device at once where none begins a handshake, with few calls', async () => {
+    const { clock, sets, calls, executor } = bed(0)
+    for (const uid of uids) executor.markProgram(uid, 0)
+    await clock.advance(10)
+    expect(sets.length).toBe(uids.length)
+    expect(calls.length).toBe(Math.ceil(uids.length / 64))
+    expect(executor.idle).toBe(true)
+    for (const uid of uids) executor.markProgram(uid, 0, { replaces: `old key of ${uid}` })
+    calls.length = 0
+    await clock.advance(10)
+    // Each key that is taken out costs the kernel more than one that is put in.
+    expect(Math.max(...calls)).toBe(16)
+    await executor.stop()
+  })
+
+  it('are put into a device over seconds, and what must go goes at once', async () => {
+    const { clock, sets, removed, executor } = bed(25)
     const begun = clock.monotonicMs()
     for (const uid of uids) executor.markProgram(uid, 0)
     await clock.advance(50)
