@@ -1,5 +1,5 @@
 import type { Target } from './activation.ts'
-import type { NodeRecord } from './directory/record.ts'
+import { MOST_REVISIONS, type NodeRecord } from './directory/record.ts'
 import type { MachineConfig, OwnSlot, Rotation, Step, WgEffect, WgState } from './machine-types.ts'
 import { NEVER } from './pair.ts'
 import { PeerTable } from './peer-table.ts'
@@ -41,8 +41,10 @@ export function adopt({ uid, bootId, config, keys, found, own, target, wallMs }:
   const changed = SLOTS.filter((id) => known(id) === undefined)
   const wanted = published?.drain ?? null
   const drain = wanted !== null && !changed.includes(wanted.slot) ? wanted : null
-  const dirty = published === undefined || changed.length > 0 || drain !== wanted || published.bootID !== bootId
-  const acknowledged = published?.revision ?? -1
+  const poisoned = published !== undefined && published.revision >= MOST_REVISIONS
+  const dirty =
+    poisoned || published === undefined || changed.length > 0 || drain !== wanted || published.bootID !== bootId
+  const acknowledged = published === undefined || poisoned ? -1 : published.revision
   const revision = dirty ? acknowledged + 1 : acknowledged
   const idle: Rotation = { phase: 'idle', dueAt: nextDue(slots, config, spreadOf(uid)).dueAt }
   const rotation = ((): Rotation => {

@@ -574,6 +574,7 @@ class SealEngine implements Engine {
       this.#parts.log.warn({ slot: broken }, 'a slot receives nothing although its handshakes work; it is made again')
       this.#feed({ kind: 'broken', slot: broken, wallMs })
     }
+    this.#feedOfDirectory.review(now)
     if (this.#feedOfDirectory.overrun(this.#state.acknowledged, now)) this.#feed({ kind: 'republish' })
     this.#openLeftovers()
   }

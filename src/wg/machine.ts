@@ -1,5 +1,5 @@
 import { takeCensus } from './census.ts'
-import type { NodeRecord } from './directory/record.ts'
+import { MOST_REVISIONS, type NodeRecord } from './directory/record.ts'
 import type { Job, OwnSlot, Rotation, Step, WgEffect, WgEvent, WgState } from './machine-types.ts'
 import {
   forgetProof,
@@ -164,7 +164,7 @@ function takeOwn(state: WgState, record: NodeRecord, wallMs: number, now: number
     if (said.publicKey !== own.publicKey) return { ...own, generation: Math.max(own.generation, said.gen + 1) }
     return { ...own, generation: said.gen, since: said.since, bornAt: now - Math.max(0, wallMs - said.since) }
   }
-  const revision = Math.max(state.revision, record.revision) + 1
+  const revision = (record.revision < MOST_REVISIONS ? Math.max(state.revision, record.revision) : state.revision) + 1
   return publish({ ...state, slots: [slot(0), slot(1)], revision }, now, effects)
 }
 

@@ -53,7 +53,7 @@ export const nodeRecordSchema = Type.Object(
     bootID: Uid,
     /** When this UID first published, wall clock ms: of two owners of one key or prefix the first is right. */
     created: WallMs,
-    /** Grows with every write of this UID; an older one never replaces a newer. */
+    /** Grows with every write of this UID; an older one replaces a newer only when it stays (view.ts). */
     revision: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
     endpoints: Type.Array(Type.Object({ ip: Address }, { additionalProperties: false }), {
       minItems: 1,
@@ -69,3 +69,9 @@ export const nodeRecordSchema = Type.Object(
 )
 
 export type NodeRecord = Type.Static<typeof nodeRecordSchema>
+
+/**
+ * No node writes as often in its life: a revision beyond was put into our record by somebody else. What we write goes on from
+ * our own count then, so that nobody who may write the directory can use up the numbers of another node.
+ */
+export const MOST_REVISIONS = 2 ** 52

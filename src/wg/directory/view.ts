@@ -29,6 +29,13 @@ export type ViewChange =
   | { readonly kind: 'complete' }
 
 /**
+ * A record of a lower revision than the one that was believed is a late message, or what a shared file system shows for up to a
+ * minute after a write. One that stays longer than this, ms, is what the directory says: an older copy was put back, or
+ * somebody had written a revision that its node will never reach.
+ */
+const BEHIND_MS = 5 * 60_000
+
+/**
  * The directory as one node believes it. A record that is refused changes nothing: what its node said before stays, because a
  * refusal is no evidence that the node is gone. Two nodes that claim one key or overlapping prefixes: the one that we have had
  * a session with, under that key and prefix, keeps it, because `created` is what its writer says it is. Where that decides
@@ -40,6 +47,8 @@ export class DirectoryView {
   readonly #records = new Map<string, NodeRecord>()
   /** By name: well-formed, but in conflict with an earlier owner. Tried again when something goes. */
   readonly #waiting = new Map<string, NodeRecord>()
+  /** By name: what came with a lower revision than what stands, and nothing newer since. */
+  readonly #behind = new Map<string, { readonly record: NodeRecord; readonly since: number }>()
   readonly #owners = new Map<string, string>()
   readonly #uids = new Map<string, string>()
   readonly #prefixes = new Map<string, { readonly cidr: Cidr; readonly name: string }>()
@@ -74,7 +83,8 @@ export class DirectoryView {
     return [...this.#records.values()].some(named) || [...this.#waiting.values()].some(named)
   }
 
-  apply(event: DirectoryEvent): ViewChange[] {
+  /** `now`: monotonic ms. */
+  apply(event: DirectoryEvent, now: number): ViewChange[] {
     switch (event.kind) {
       case 'complete':
         this.#complete = true
@@ -84,12 +94,25 @@ export class DirectoryView {
       case 'removed':
         return this.#remove(event.name)
       case 'record':
-        return this.#record(event.name, event.value)
+        return this.#record(event.name, event.value, now)
     }
   }
 
-  #record(name: string, value: unknown): ViewChange[] {
+  /** Accepts what has stayed behind for long. */
+  review(now: number): ViewChange[] {
+    const changes: ViewChange[] = []
+    for (const [name, { record, since }] of this.#behind) {
+      if (now - since < BEHIND_MS) continue
+      this.#behind.delete(name)
+      changes.push(...this.#consider(record))
+    }
+    return changes
+  }
+
+  #record(name: string, value: unknown, now: number): ViewChange[] {
     const read = readRecord(value, { domain: this.#self.domain, name })
+    const since = this.#behind.get(name)?.since ?? now
+    this.#behind.delete(name)
     if (!read.ok) return [{ kind: 'refused', name, refused: read.error }]
     const record = read.value
     if (name === this.#self.name) {
@@ -97,7 +120,10 @@ export class DirectoryView {
       return [{ kind: 'refused', name, refused: { reason: 'writer', detail: 'our own name, with another UID' } }]
     }
     const known = this.#records.get(name)
-    if (known?.nodeUID === record.nodeUID && record.revision <= known.revision) return []
+    if (known?.nodeUID === record.nodeUID && record.revision <= known.revision) {
+      if (record.revision < known.revision) this.#behind.set(name, { record, since })
+      return []
+    }
     // A name that comes back with an older owner is a late message about a node that was replaced.
     if (known !== undefined && known.nodeUID !== record.nodeUID && record.created < known.created) return []
     return this.#consider(record)
@@ -236,6 +262,7 @@ export class DirectoryView {
 
   #remove(name: string): ViewChange[] {
     this.#waiting.delete(name)
+    this.#behind.delete(name)
     const known = this.#records.get(name)
     if (known === undefined) return []
     this.#forget(known)

@@ -1,8 +1,8 @@
-import type { NodeDirectory } from '../directory/directory.ts'
+import type { DirectoryEvent, NodeDirectory } from '../directory/directory.ts'
 import type { Refusal, Refused } from '../directory/read-record.ts'
 import { REFUSALS } from '../directory/read-record.ts'
 import type { NodeRecord } from '../directory/record.ts'
-import { DirectoryView, type SelfFacts } from '../directory/view.ts'
+import { DirectoryView, type SelfFacts, type ViewChange } from '../directory/view.ts'
 import type { Faults } from './faults.ts'
 import type { EngineClock } from './types.ts'
 
@@ -100,8 +100,18 @@ export class DirectoryFeed {
     await this.#directory.stop()
   }
 
-  #apply(event: Parameters<DirectoryView['apply']>[0]): void {
-    for (const change of this.view.apply(event)) {
+  /** What the directory has said for long although we believed something newer. */
+  review(now: number): void {
+    if (this.lost === undefined) this.#take(this.view.review(now))
+  }
+
+  #apply(event: DirectoryEvent): void {
+    this.#take(this.view.apply(event, this.heardAt))
+    if (event.kind === 'removed') this.refused.delete(event.name)
+  }
+
+  #take(changes: readonly ViewChange[]): void {
+    for (const change of changes) {
       switch (change.kind) {
         case 'peer':
           this.refused.delete(change.record.node)
@@ -134,6 +144,5 @@ export class DirectoryFeed {
           break
       }
     }
-    if (event.kind === 'removed') this.refused.delete(event.name)
   }
 }

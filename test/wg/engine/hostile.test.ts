@@ -88,6 +88,40 @@ describe('a node that lies', () => {
     expect([...world.kernel(0).routes.keys()].sort()).toEqual([world.kernel(1).prefix, '192.0.2.2/32'].sort())
   })
 
+  it.each(['lives', 'starts again'])('cannot use up the revisions of a node that %s', async (what) => {
+    const world = new EngineWorld(3)
+    await world.up()
+    const poison = (): void => {
+      const own = world.directory.records.get('node-1')
+      if (own === undefined) throw new Error('it has not published')
+      world.directory.put('node-1', { ...own, revision: Number.MAX_SAFE_INTEGER })
+    }
+    if (what === 'lives') poison()
+    else {
+      await world.stop(1)
+      poison()
+      await world.clock.advance(1000)
+      await world.start(1)
+    }
+    await world.clock.advance(30_000)
+    expect(world.directory.records.get('node-1')?.revision).toBeLessThan(1000)
+    expect(world.agent(1).engine.report().directory.published).toBe(true)
+    // Others believe it within minutes, and hear of its next keys at once.
+    await world.clock.advance(6 * 60_000)
+    for (const key of ['first', 'second']) {
+      world.agent(1).engine.rotate(false)
+      await world.clock.until(
+        () => world.agent(1).engine.report().rotation.completed === (key === 'first' ? 1 : 2),
+        60_000,
+      )
+    }
+    await world.clock.until(() => world.sealed, 60_000)
+    expect(world.sealed).toBe(true)
+    expect(world.net.losses).toEqual([])
+    const peers = world.kernel(0).device(0)?.peers
+    expect(peers?.has(world.key(1, 0) ?? '')).toBe(true)
+  })
+
   it('does not get the address of another node', async () => {
     const world = new EngineWorld(3)
     await world.up({ encryptNodes: true })

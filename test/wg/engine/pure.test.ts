@@ -116,8 +116,8 @@ describe('addresses', () => {
 describe('who a record is of', () => {
   const view = (): DirectoryView =>
     new DirectoryView({ domain: 'test', name: 'self', uid: 'uid-self', prefixes: [], keys: () => [] })
-  const tell = (on: DirectoryView, value: NodeRecord): unknown[] =>
-    on.apply({ kind: 'record', name: value.node, value })
+  const tell = (on: DirectoryView, value: NodeRecord, now = 0): unknown[] =>
+    on.apply({ kind: 'record', name: value.node, value }, now)
 
   it('a UID belongs to one name, the one that published first, in whatever order they came', () => {
     const victim = record('victim', { created: 100 })
@@ -133,6 +133,35 @@ describe('who a record is of', () => {
       { kind: 'peer', record: { node: 'victim' } },
     ])
     expect(one.claims(thief.slots[0]?.publicKey ?? '')).toBe(true)
+  })
+
+  it('an older revision counts when it stays for five minutes, and nothing newer came', () => {
+    const [old, newer, newest] = [1, 7, 8].map((revision) => record('late', { revision }))
+    if (old === undefined || newer === undefined || newest === undefined) throw new Error('three')
+    const revisions = (changes: unknown): unknown[] =>
+      (changes as { record: NodeRecord }[]).map(({ record: { revision } }) => revision)
+    const stays = view()
+    tell(stays, newer)
+    expect(tell(stays, old, 1000)).toEqual([])
+    // Told again, it is the same.
+    expect(tell(stays, old, 200_000)).toEqual([])
+    expect(stays.review(300_000)).toEqual([])
+    expect(revisions(stays.review(301_000))).toEqual([1])
+    expect(stays.review(900_000)).toEqual([])
+    expect(revisions(tell(stays, newest, 900_000))).toEqual([8])
+    const gone: ((on: DirectoryView) => unknown)[] = [
+      (on) => tell(on, newer, 2000),
+      (on) => tell(on, newest, 2000),
+      (on) => on.apply({ kind: 'record', name: 'late', value: undefined }, 2000),
+      (on) => on.apply({ kind: 'removed', name: 'late' }, 2000),
+    ]
+    for (const act of gone) {
+      const on = view()
+      tell(on, newer)
+      tell(on, old, 1000)
+      act(on)
+      expect(on.review(10_000_000)).toEqual([])
+    }
   })
 
   it('neither our name with another UID nor our UID with another name is a peer', () => {
