@@ -11,7 +11,8 @@ const JSON_LINE = '@@DEMO '
 const kernel = prepareKernel(process.argv[2] ?? '6.12')
 const parts = [prepareBase(), await prepareCheckout(), await prepareLab(['lab/demo.ts'])]
 const verbose = process.env['VM_VERBOSE'] === '1'
-let booted = false
+/** What the machine itself says before and after is left out. */
+let plays = false
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 
 console.log(`Debian's kernel ${kernel.version} in QEMU, emulated: everything takes some twenty times as long`)
@@ -24,8 +25,9 @@ const guest = await runGuest(kernel, parts, {
       const file = process.env['DEMO_JSON']
       const lines: unknown = JSON.parse(text.slice(JSON_LINE.length))
       if (file !== undefined && file !== '') writeFileSync(file, JSON.stringify(lines, null, 2) + '\n')
-    } else if ((booted && !text.startsWith('@@')) || verbose) console.log(text)
-    booted ||= text.startsWith('@@BOOT ')
+    } else if ((plays && !text.startsWith('@@')) || verbose) console.log(text)
+    if (text.startsWith('@@BOOT ')) plays = true
+    else if (text.startsWith('@@END ')) plays = false
   },
 })
 if (guest.broken !== undefined) console.log(`demo-vm: ${guest.broken}`)

@@ -18,6 +18,7 @@ const PROGRAMS = [
   'sysctl',
   'umount',
   'mount',
+  'bpftool',
 ]
 /** Threads of the gate; the bundle of the agent starts them by their path. */
 const THREADS = ['worker', 'tcp', 'ledger', 'compiler']
