@@ -13,7 +13,10 @@ import { createMetrics } from './metrics/registry.ts'
 import { loadNative } from './native/load.ts'
 import { listAddresses, NETLINK_ROUTE, openConnection } from './netlink/netlink.ts'
 
-const NODE_ADDRESSES_MS = 5000
+/** Peers are told within two seconds of another address. */
+const NODE_ADDRESSES_MS = 1000
+/** Every how often it is asked which of the addresses others can use, changed or not: that is a look at all routes. */
+const USABLE_EVERY = 5
 /** How long /readyz says no before anything ends, ms: probes and load balancers see it first. */
 const LAMEDUCK_MS = 100
 
@@ -67,12 +70,14 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     seal?.start()
     stops.add(() => seal?.stop())
 
+    let looks = 0
     const watch = setInterval(() => {
       try {
-        // Whatever the list says: which of them others can use depends on the default route, and on DAD.
-        seal?.addressesChanged()
         const now = nodeAddresses()
-        if (addressesKey(now) === addressesKey(addresses)) return
+        const changed = addressesKey(now) !== addressesKey(addresses)
+        // Whatever the list says: which of them others can use depends on the default route, and on DAD.
+        if (changed || ++looks % USABLE_EVERY === 0) seal?.addressesChanged()
+        if (!changed) return
         addresses = now
         gate?.nodeAddresses(now)
       } catch (error) {

@@ -199,6 +199,37 @@ test('a rotation changes a key and loses nothing', async () => {
   for (const key of [...(before ?? []), ...(after ?? [])]) expect(said(first)).not.toContain(key ?? 'no key')
 }, 90_000)
 
+test('a node that gets another address is sent to there within two seconds, and says so in its record', async () => {
+  const ip = (...args: readonly string[]): string => run('ip', '-n', first.namespace, ...args)
+  const at = (node: Node, slot: number): string =>
+    run(...inside(node.namespace, 'wg', 'show', device(node, slot), 'endpoints'))
+  const moves = async (to: readonly string[], from: readonly string[]): Promise<number> => {
+    const begun = performance.now()
+    for (const one of to) ip('address', 'add', one, 'dev', 'eth0', ...(one.includes(':') ? ['nodad'] : []))
+    for (const one of from) ip('address', 'delete', one, 'dev', 'eth0')
+    const [four = '', six = ''] = to.map((one) => one.replace(/\/.*/, ''))
+    await until('sent to there', () => {
+      const record = readFileSync(join(keys, `${first.name}.yaml`), 'utf8')
+      const sent = [0, 1].every(
+        (slot) => at(second, slot).includes(`\t${four}:`) || at(second, slot).includes(`[${six}]`),
+      )
+      return sent && record.includes(four) && record.includes(six)
+    })
+    return performance.now() - begun
+  }
+  // Else the kernel takes all other addresses of the network away with the first.
+  run(...inside(first.namespace, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/conf/eth0/promote_secondaries'))
+  const [old, fresh] = [first.addresses, ['192.168.0.101', 'fd00::101']].map(([four, six]) => [
+    `${four}/24`,
+    `${six}/64`,
+  ])
+  expect(await moves(fresh ?? [], old ?? [])).toBeLessThan(2000)
+  const { clear, bad } = await window('moved', 1000)
+  expect([bad, clear]).toEqual(['', 0])
+  expect(await moves(old ?? [], fresh ?? [])).toBeLessThan(2000)
+  await until('sealed', () => network.nodes.every(sealed))
+}, 60_000)
+
 test('a folder that goes away is said, and takes nobody away', async () => {
   const away = `${keys}-away`
   renameSync(keys, away)
