@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { parseCidr } from '../../src/core/ip.ts'
 import { loadNative } from '../../src/native/load.ts'
-import { encodeGuardSettings, encodeKey, encodeValue, GUARD_MAPS } from '../../src/wg/guard/layout.ts'
+import { encodeGuardSettings, encodeKey, encodeValue, GUARD_MAPS, MAX_FLOWS } from '../../src/wg/guard/layout.ts'
 import { inside, Peer, run } from '../support/datapath/in-namespace.ts'
 import {
   destinationOptions,
@@ -336,7 +336,9 @@ describe('what a packet is', () => {
       ports: [51871],
       allowFwmark: MARK,
       mask: 0x1f00,
+      // The list is full, and those that tests ask for are the last of it.
       bypass: [
+        ...Array.from({ length: MAX_FLOWS - 2 }, (_, i) => ({ cidr: parseCidr(`10.93.${i}.0/24`) })),
         { cidr: parseCidr('10.92.0.2/32'), protocol: 'tcp', port: 6443 },
         { cidr: parseCidr('fd00:92:2:0:8000::/65') },
       ],
