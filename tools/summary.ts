@@ -1,6 +1,7 @@
 /**
- * Adds up what ran: build/results/parts.tsv (name, passed or failed, seconds) and each part's own report beside it.
- * A part without a report counts as one test. Ends with "N passed, N failed, N skipped"; exit status 1 when something
+ * Adds up what ran: build/results/parts.tsv (name, passed or failed, seconds, and when it began, in seconds since 1970) and each
+ * part's own report beside it. A part without a report counts as one test; time of parts that ran side by side counts once.
+ * Ends with "N passed, N failed, N skipped"; exit status 1 when something
  * failed or nothing ran.
  */
 import { existsSync, readFileSync } from 'node:fs'
@@ -20,6 +21,8 @@ type DemoReport = readonly { readonly step: string; readonly ok: boolean }[]
 interface Part {
   readonly name: string
   readonly seconds: number
+  /** Undefined: after the part before it. */
+  readonly began: number | undefined
   readonly passed: number
   readonly failed: number
   readonly skipped: number
@@ -40,25 +43,40 @@ console.log('')
 for (const part of parts) {
   const counts = `${part.passed} passed, ${part.failed} failed, ${part.skipped} skipped`
   console.log(
-    `${part.failed > 0 ? 'FAIL' : 'ok  '}  ${part.name.padEnd(8)} ${String(part.seconds).padStart(4)} s  ${counts}`,
+    `${part.failed > 0 ? 'FAIL' : 'ok  '}  ${part.name.padEnd(10)} ${String(part.seconds).padStart(4)} s  ${counts}`,
   )
   for (const skip of part.skips) console.log(`        skipped: ${skip}`)
 }
-console.log(`      total    ${String(sum((part) => part.seconds)).padStart(4)} s`)
+console.log(`      total      ${String(elapsed(parts)).padStart(4)} s`)
 console.log(`${passed} passed, ${failed} failed, ${sum((part) => part.skipped)} skipped`)
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0
 
+/** Seconds in which at least one part ran. */
+function elapsed(all: readonly Part[]): number {
+  const spans = all.flatMap(({ began, seconds }) => (began === undefined ? [] : [[began, began + seconds] as const]))
+  let total = all.reduce((sum, { began, seconds }) => sum + (began === undefined ? seconds : 0), 0)
+  let until = Number.NEGATIVE_INFINITY
+  for (const [from, to] of spans.sort(([a], [b]) => a - b)) {
+    total += Math.max(0, to - Math.max(from, until))
+    until = Math.max(until, to)
+  }
+  return total
+}
+
 function readPart(line: string): Part {
-  const [name = '', outcome = 'failed', seconds = '0'] = line.split('\t')
+  const [name = '', outcome = 'failed', seconds = '0', began] = line.split('\t')
   const good = outcome === 'passed'
   const file = `${RESULTS}/${name}.json`
   const report = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as VitestReport | DemoReport) : undefined
   const counts = report === undefined ? { passed: good ? 1 : 0, failed: 0, skipped: 0, skips: [] } : countsOf(report)
   // A file that does not load, or a runner that dies, fails no single test and yet failed.
-  return { name, seconds: Number(seconds), ...counts, failed: counts.failed + (good || counts.failed > 0 ? 0 : 1) }
+  return {
+    ...{ name, seconds: Number(seconds), began: began === undefined ? undefined : Number(began), ...counts },
+    failed: counts.failed + (good || counts.failed > 0 ? 0 : 1),
+  }
 }
 
-function countsOf(report: VitestReport | DemoReport): Omit<Part, 'name' | 'seconds'> {
+function countsOf(report: VitestReport | DemoReport): Omit<Part, 'name' | 'seconds' | 'began'> {
   if (isDemo(report)) {
     const held = report.filter(({ ok }) => ok).length
     return { passed: held, failed: report.length - held, skipped: 0, skips: [] }

@@ -1,12 +1,18 @@
 #!/bin/bash
-# Runs the named parts one after the other, all of them whatever happens, and ends with a table and one line
-# "N passed, N failed, N skipped". A check counts as one test. Results of vitest stay in build/results.
+# Runs the named parts, all of them whatever happens, and ends with a table and one line "N passed, N failed, N skipped". A
+# check counts as one test. First, side by side in as many lanes as there are cores, the parts that need nothing but a
+# processor and measure no time; what they print is shown one part after the other. Then the others one by one, each with the
+# machine to itself. Results of vitest stay in build/results, and what each of the first parts printed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 results=build/results
-mkdir -p "$results"
-rm -f "$results/parts.tsv"
+claims=$results/claims
+rm -rf "$claims" "$results/parts.tsv"
+mkdir -p "$claims"
 status=0
+
+# Those that may run side by side, the longest first, so that the lanes end together.
+SIDE_BY_SIDE='unit asan-build verify lint format types imports'
 
 vitest_part() { # project [more arguments]
   vitest run --project "$1" --reporter=default --reporter=json --outputFile.json="$results/$1.json" "${@:2}"
@@ -20,19 +26,66 @@ part() {
     imports) depcruise --config .dependency-cruiser.cjs src ;;
     unit | kernel | e2e) vitest_part "$1" ;;
     vm) VM_REPORT="$results/vm.json" node test/vm/run.ts ;;
+    asan-build) make -C native asan ;;
     asan) make -C native asan-test ;;
     verify) tools/verify.sh bounded ;;
     *) echo "test: there is no part $1" >&2; return 2 ;;
   esac
 }
 
-for name in "$@"; do
+# Leaves the part's line of the table in $claims/NAME/row, whole or not at all.
+measure() {
+  local name=$1 began before=$SECONDS outcome=failed
+  began=$(date +%s)
   rm -f "$results/$name.json"
+  if part "$name"; then outcome=passed; fi
+  printf '%s\t%s\t%s\t%s\n' "$name" "$outcome" $((SECONDS - before)) "$began" >"$claims/$name/row.new"
+  mv "$claims/$name/row.new" "$claims/$name/row"
+}
+
+# Takes the next part that no other lane has, until there is none.
+lane() {
+  local name
+  for name in "${abreast[@]}"; do
+    mkdir "$claims/$name" 2>/dev/null || continue
+    measure "$name" >"$results/$name.log" 2>&1 </dev/null
+  done
+}
+
+named() { case " ${*:2} " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+abreast=()
+for name in $SIDE_BY_SIDE; do if named "$name" "$@"; then abreast+=("$name"); fi; done
+alone=()
+for name in "$@"; do if ! named "$name" "$SIDE_BY_SIDE"; then alone+=("$name"); fi; done
+
+if [ ${#abreast[@]} -gt 0 ]; then
+  # Each lane is a process group, so that it ends with all that it started.
+  set -m
+  lanes=()
+  for ((i = 0; i < $(nproc); i++)); do lane & lanes+=($!); done
+  set +m
+  trap 'kill -- "${lanes[@]/#/-}" 2>/dev/null; exit 130' INT TERM
+  for name in "$@"; do
+    named "$name" "${abreast[@]}" || continue
+    while [ ! -e "$claims/$name/row" ] && kill -0 "${lanes[@]}" 2>/dev/null; do sleep 0.2; done
+    echo "== $name"
+    cat "$results/$name.log"
+  done
+  wait
+  trap - INT TERM
+fi
+for name in "${alone[@]}"; do
   echo "== $name"
-  before=$SECONDS
-  if part "$name"; then outcome=passed; else outcome=failed; status=1; fi
-  printf '%s\t%s\t%s\n' "$name" "$outcome" $((SECONDS - before)) >>"$results/parts.tsv"
+  mkdir -p "$claims/$name"
+  measure "$name"
 done
 
+# A part without a row is one whose lane died.
+for name in "$@"; do
+  row=$(cat "$claims/$name/row" 2>/dev/null || printf '%s\tfailed\t0' "$name")
+  case $row in *$'\t'passed$'\t'*) ;; *) status=1 ;; esac
+  printf '%s\n' "$row" >>"$results/parts.tsv"
+done
 node tools/summary.ts || status=1
 exit "$status"

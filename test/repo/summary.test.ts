@@ -46,6 +46,13 @@ test('tests of reports, parts without a report and steps of the demo add up', ()
   })
 })
 
+test('time of parts that ran side by side counts once, each part tells its own', () => {
+  const parts = ['lint\tpassed\t24\t1000', 'unit\tpassed\t90\t1000', 'types\tpassed\t7\t1024', 'e2e\tpassed\t100\t1095']
+  const { out } = summarise(`${parts.join('\n')}\ndemo\tpassed\t5\n`)
+  expect(out).toMatch(/total +195 s/)
+  expect(out).toMatch(/lint +24 s/)
+})
+
 test('a failed test fails the whole', () => {
   expect(summarise('unit\tfailed\t1\n', { unit: vitest(1, 2) })).toMatchObject({
     status: 1,
