@@ -36,6 +36,7 @@ export {
   type Nexthop,
   replaceNexthop,
   replaceNexthopRequest,
+  walkNexthops,
 } from './nexthops.ts'
 export {
   type AsyncRoutes,

@@ -53,11 +53,29 @@ export function decodeNexthop(message: Message): Nexthop | undefined {
 
 /** Every object with one interface. */
 export async function listNexthops(connection: AsyncNetlinkConnection): Promise<Nexthop[]> {
-  const messages = await connection.dump('list of nexthops', RTM_GETNEXTHOP, [new Uint8Array(NEXTHOP_BYTES)])
-  return messages
-    .filter((message) => message.type === RTM_NEWNEXTHOP)
-    .map(decodeNexthop)
-    .filter((one): one is Nexthop => one !== undefined)
+  let found: Nexthop[] = []
+  await walkNexthops(connection, () => {
+    const list: Nexthop[] = []
+    found = list
+    return (nexthop) => {
+      list.push(nexthop)
+    }
+  })
+  return found
+}
+
+/** The same, each as it comes. `begin` is called again when one changed meanwhile: what came before counts no more. */
+export async function walkNexthops(
+  connection: AsyncNetlinkConnection,
+  begin: () => (nexthop: Nexthop) => void,
+): Promise<void> {
+  await connection.walk('list of nexthops', RTM_GETNEXTHOP, [new Uint8Array(NEXTHOP_BYTES)], () => {
+    const take = begin()
+    return (message) => {
+      const nexthop = message.type === RTM_NEWNEXTHOP ? decodeNexthop(message) : undefined
+      if (nexthop !== undefined) take(nexthop)
+    }
+  })
 }
 
 /** For a batch: adds the object, or moves its routes to another interface at once. */

@@ -173,6 +173,11 @@ export const deleteRouteRequest = (route: Route): Request => ({
 /** Routes by requests that run off the event loop. */
 export interface AsyncRoutes {
   list(family: 4 | 6, table: number): Promise<Route[]>
+  /**
+   * The same for tables of tens of thousands: each route is handed on as it comes, and the event loop is free in between.
+   * `begin` is called again when the table changed meanwhile: what came before counts no more.
+   */
+  walk(family: 4 | 6, table: number, begin: () => (route: Route) => void): Promise<void>
   /** Adds the route, or puts it in place of one with the same destination and metric. */
   replace(route: Route): Promise<void>
   /** False when there was none. */
@@ -187,6 +192,20 @@ export function asyncRoutes(connection: AsyncNetlinkConnection): AsyncRoutes {
       } catch (error) {
         if (isRefusal(error, 'ENOENT')) return []
         throw error
+      }
+    },
+    async walk(family, table, begin) {
+      try {
+        await connection.walk('list of routes', RTM_GETROUTE, listBody(family, table), () => {
+          const take = begin()
+          return (message) => {
+            const route = message.type === RTM_NEWROUTE ? decodeRoute(message) : undefined
+            if (route?.table === table) take(route)
+          }
+        })
+      } catch (error) {
+        // A table that does not exist has none.
+        if (!isRefusal(error, 'ENOENT')) throw error
       }
     },
     replace: (route) =>

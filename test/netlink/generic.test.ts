@@ -12,6 +12,8 @@ import { type AsyncNetlinkDoor, openAsyncConnection } from '../../src/netlink/as
 import { decodeFamily, encodeGeneric, genericBody, resolveFamily } from '../../src/netlink/generic.ts'
 import { asyncLinks, encodeLinkCreate, encodeLinkDelete, encodeLinkMtu } from '../../src/netlink/links.ts'
 import { encodeMessage, type Message } from '../../src/netlink/message.ts'
+import { asyncRoutes } from '../../src/netlink/routes.ts'
+import { formatCidr } from '../../src/core/ip.ts'
 import { answer, bytes, errorBody, fakeDoor, hex } from './support.ts'
 
 const message = (type: number, body: Uint8Array): Message => ({ type, flags: 0, sequence: 1, port: 1, body })
@@ -179,5 +181,63 @@ describe('requests off the event loop', () => {
     await expect(openAsyncConnection(door, 0).request('x', 32, 0, [])).rejects.toMatchObject({
       code: 'SEKISHO_NETLINK_TIMEOUT',
     })
+  })
+
+  it('are one trip where the reader can send too, and dumps are read in several datagrams a turn', async () => {
+    const { door } = asyncDoor((_r, seq) => [
+      answer(16, 2, seq, bytes('01020304')),
+      answer(16, 2, seq, bytes('05060708')),
+      answer(3, 2, seq, bytes('00000000')),
+    ])
+    const trips: string[] = []
+    const connection = openAsyncConnection(door, 0, {
+      async receive(fd, timeoutMs, most) {
+        trips.push(`receive ${most > 1 ? 'several' : 'one'}`)
+        const parts: Uint8Array[] = []
+        for (let i = 0; i < most && i < 3; i++) parts.push(await door.netlinkReceiveAsync(fd, timeoutMs))
+        return concatBytes(parts)
+      },
+      async exchange(fd, request, timeoutMs) {
+        trips.push('exchange')
+        await door.netlinkSendAsync(fd, request)
+        return door.netlinkReceiveAsync(fd, timeoutMs)
+      },
+    })
+    expect((await connection.query('all', 18, [])).map(({ body }) => hex(body))).toEqual(['01020304', '05060708'])
+    expect(trips.splice(0)).toEqual(['exchange', 'receive one', 'receive one'])
+    const taken: string[] = []
+    await connection.walk('all', 18, [], () => (one) => void taken.push(hex(one.body)))
+    expect(taken).toEqual(['01020304', '05060708'])
+    expect(trips).toEqual(['receive several'])
+  })
+})
+
+describe('tables that change while they are read', () => {
+  const route = (last: string): Uint8Array => bytes(`02180000fe9b0001 00000000 08000f00204e0000 080001000a0100${last}`)
+
+  it('are read anew, and what came before counts no more', async () => {
+    let attempts = 0
+    const { door } = asyncDoor((_r, seq) => {
+      const interrupted = ++attempts === 1
+      return [
+        answer(24, interrupted ? 0x12 : 2, seq, route(interrupted ? '01' : '02')),
+        answer(3, 2, seq, bytes('00000000')),
+      ]
+    })
+    let found: string[] = []
+    await asyncRoutes(openAsyncConnection(door, 0)).walk(4, 20_000, () => {
+      const list: string[] = []
+      found = list
+      return ({ destination }) => void list.push(formatCidr(destination))
+    })
+    expect([attempts, found]).toEqual([2, ['10.1.0.2/24']])
+  })
+
+  it('and that do not exist have no routes; other refusals are told', async () => {
+    const errno = (number: number) =>
+      asyncRoutes(openAsyncConnection(asyncDoor((_r, seq) => [answer(2, 0, seq, errorBody(number))]).door, 0))
+    const refuse = () => () => expect.unreachable()
+    await errno(2).walk(4, 20_000, refuse)
+    await expect(errno(1).walk(4, 20_000, refuse)).rejects.toThrow('EPERM')
   })
 })

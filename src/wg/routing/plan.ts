@@ -53,44 +53,80 @@ export function plan(
   base: number,
   occasion: Occasion | ((prefix: Prefix) => Occasion),
 ): Operation[] {
-  const bound: Operation[] = []
-  const closed: Operation[] = []
-  const nexthops: Operation[] = []
-  const routes: Operation[] = []
-  const opened: Operation[] = []
-  const dropped: Operation[] = []
-  const unused: Operation[] = []
-  const unbound: Operation[] = []
-  const made = new Set<number>()
-  const occasionOf = typeof occasion === 'string' ? (): Occasion => occasion : occasion
+  const planner = new Planner(found, wanted, usable, base, occasion)
+  for (const id of ids) planner.id(id)
+  for (const prefix of prefixes) planner.prefix(prefix)
+  return planner.operations()
+}
 
-  for (const id of ids) {
-    const slot = wanted.nexthop(id)
+/** `plan` for more than one turn of the event loop takes: every id first, then prefixes. Rows and wishes must stay as they are. */
+export class Planner {
+  readonly #found: Rows
+  readonly #wanted: Wanted
+  readonly #usable: Usable
+  readonly #base: number
+  readonly #occasionOf: (prefix: Prefix) => Occasion
+  readonly #bound: Operation[] = []
+  readonly #closed: Operation[] = []
+  readonly #nexthops: Operation[] = []
+  readonly #routes: Operation[] = []
+  readonly #opened: Operation[] = []
+  readonly #dropped: Operation[] = []
+  readonly #unused: Operation[] = []
+  readonly #unbound: Operation[] = []
+  readonly #made = new Set<number>()
+
+  constructor(
+    found: Rows,
+    wanted: Wanted,
+    usable: Usable,
+    base: number,
+    occasion: Occasion | ((prefix: Prefix) => Occasion),
+  ) {
+    this.#found = found
+    this.#wanted = wanted
+    this.#usable = usable
+    this.#base = base
+    this.#occasionOf = typeof occasion === 'string' ? () => occasion : occasion
+  }
+
+  id(id: number): void {
+    const { nexthops } = this.#found
+    const slot = this.#wanted.nexthop(id)
     if (slot === undefined) {
-      if (found.nexthops.has(id)) unused.push({ do: 'drop-nexthop', id })
-    } else if (found.nexthops.get(id) !== slot && usable(slot, familyOfNexthop(id, base))) {
-      nexthops.push({ do: 'nexthop', id, slot })
-      made.add(id)
+      if (nexthops.has(id)) this.#unused.push({ do: 'drop-nexthop', id })
+    } else if (nexthops.get(id) !== slot && this.#usable(slot, familyOfNexthop(id, this.#base))) {
+      this.#nexthops.push({ do: 'nexthop', id, slot })
+      this.#made.add(id)
     }
   }
-  for (const prefix of prefixes) {
-    const route = wanted.route(prefix)
+
+  prefix(prefix: Prefix): void {
+    const { nexthops, routes, closed, bound } = this.#found
+    const route = this.#wanted.route(prefix)
     if (route === undefined) {
-      if (found.routes.has(prefix)) dropped.push({ do: 'drop-route', prefix })
-    } else if (found.routes.get(prefix) !== route && (found.nexthops.has(route) || made.has(route))) {
-      routes.push({ do: 'route', prefix, nexthop: route })
+      if (routes.has(prefix)) this.#dropped.push({ do: 'drop-route', prefix })
+    } else if (routes.get(prefix) !== route && (nexthops.has(route) || this.#made.has(route))) {
+      this.#routes.push({ do: 'route', prefix, nexthop: route })
     }
-    if (wanted.closed(prefix) !== found.closed.has(prefix)) {
-      if (found.closed.has(prefix)) opened.push({ do: 'drop-closed', prefix })
-      else (occasionOf(prefix) === 'mend' ? closed : routes).push({ do: 'closed', prefix })
+    if (this.#wanted.closed(prefix) !== closed.has(prefix)) {
+      if (closed.has(prefix)) this.#opened.push({ do: 'drop-closed', prefix })
+      else (this.#occasionOf(prefix) === 'mend' ? this.#closed : this.#routes).push({ do: 'closed', prefix })
     }
+    const binds = this.#wanted.bound(prefix)
     for (const slot of SLOTS) {
-      if (!wanted.bound(prefix)) {
-        if (found.bound[slot].has(prefix)) unbound.push({ do: 'drop-bound', prefix, slot })
-      } else if (found.bound[slot].get(prefix) !== true && usable(slot, familyOfPrefix(prefix))) {
-        bound.push({ do: 'bound', prefix, slot })
+      if (!binds) {
+        if (bound[slot].has(prefix)) this.#unbound.push({ do: 'drop-bound', prefix, slot })
+      } else if (bound[slot].get(prefix) !== true && this.#usable(slot, familyOfPrefix(prefix))) {
+        this.#bound.push({ do: 'bound', prefix, slot })
       }
     }
   }
-  return [...bound, ...closed, ...nexthops, ...routes, ...opened, ...dropped, ...unused, ...unbound]
+
+  operations(): Operation[] {
+    return [
+      ...[...this.#bound, ...this.#closed, ...this.#nexthops, ...this.#routes],
+      ...[...this.#opened, ...this.#dropped, ...this.#unused, ...this.#unbound],
+    ]
+  }
 }

@@ -22,7 +22,7 @@ import { Claims, type Touched } from './claims.ts'
 import { Ground } from './ground.ts'
 import { slotMtu } from './mtu.ts'
 import type { RoutingDeps, RoutingOptions } from './options.ts'
-import { familyOfPrefix, type Occasion, plan, type Scope } from './plan.ts'
+import { familyOfPrefix, type Occasion, plan, Planner, type Scope } from './plan.ts'
 import { apply, emptyRows, type Operation, type Prefix, type Rows } from './rows.ts'
 import { procSysctl, type Sysctl } from './sysctl.ts'
 import { familyOfOperation, isOurNexthop, type Others, requestOf, sourcesOf, TableReader } from './tables.ts'
@@ -33,6 +33,8 @@ import { warningsOf } from './warnings.ts'
 const WATCH_MS = 50
 /** Everything is read anew this often, whatever the events said. */
 const WHOLE_CHECK_MS = 60_000
+/** Prefixes, and ids, of one turn of the event loop, when all of them are looked at. */
+const SLICE = 1000
 
 const KINDS: { readonly [what in Operation['do']]: RouteRepair } = {
   nexthop: 'nexthop',
@@ -303,7 +305,7 @@ class KernelRouting implements Routing {
       if (ground.indexes.some((index, slot) => index !== before[slot])) for (const part of ALL_PARTS) parts.add(part)
       if (TABLE_PARTS.some((part) => parts.has(part))) {
         await this.#read(running, parts)
-        const operations = this.#plan(running, this.#everything(), 'mend')
+        const operations = await this.#planAll(running)
         await this.#write(running, operations)
         repairs.push(...operations.map((operation) => KINDS[operation.do]))
       }
@@ -325,15 +327,22 @@ class KernelRouting implements Routing {
     return plan(this.#rows, this.#claims, scope, ground.usable, this.#options.nexthopBase, occasion)
   }
 
-  /** All that is wanted and all that is there. */
-  #everything(): Touched {
+  /** As `#plan`, of all that is wanted and all that is there, to mend it. Others get the event loop in between. */
+  async #planAll({ ground }: Running): Promise<Operation[]> {
+    const planner = new Planner(this.#rows, this.#claims, ground.usable, this.#options.nexthopBase, 'mend')
     const { ids, prefixes } = this.#claims.all()
     const { nexthops, routes, closed, bound } = this.#rows
-    for (const id of nexthops.keys()) ids.add(id)
-    for (const found of [routes.keys(), closed, bound[0].keys(), bound[1].keys()]) {
-      for (const prefix of found) prefixes.add(prefix)
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+    let looked = 0
+    for (const id of union(ids, [nexthops.keys()])) {
+      planner.id(id)
+      if (++looked % SLICE === 0) await turn()
     }
-    return { ids, prefixes }
+    for (const prefix of union(prefixes, [routes.keys(), closed, bound[0].keys(), bound[1].keys()])) {
+      planner.prefix(prefix)
+      if (++looked % SLICE === 0) await turn()
+    }
+    return planner.operations()
   }
 
   async #read({ reader, ground }: Running, parts: ReadonlySet<Part>): Promise<void> {
@@ -403,5 +412,17 @@ class KernelRouting implements Routing {
       if (!this.#warnings.includes(warning)) this.#deps.log.warn({}, warning)
     }
     this.#warnings = warnings
+  }
+}
+
+/** Each once; what is not in `known` is added. */
+function* union<T>(known: Set<T>, others: readonly Iterable<T>[]): Generator<T> {
+  yield* known
+  for (const values of others) {
+    for (const one of values) {
+      if (known.has(one)) continue
+      known.add(one)
+      yield one
+    }
   }
 }

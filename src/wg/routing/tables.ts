@@ -4,7 +4,6 @@ import {
   asyncRoutes,
   deleteNexthopRequest,
   deleteRouteRequest,
-  listNexthops,
   type Nexthop,
   replaceNexthopRequest,
   replaceRouteRequest,
@@ -13,6 +12,7 @@ import {
   RT_SCOPE_LINK,
   RTN_UNICAST,
   RTN_UNREACHABLE,
+  walkNexthops,
 } from '../../netlink/netlink.ts'
 import { SLOTS, type Slot } from '../slots.ts'
 import { NEXTHOP_INDEXES } from './claims.ts'
@@ -131,18 +131,23 @@ export class TableReader {
     if (parts.has('routes')) {
       others.routes.delete(table)
       for (const family of families) {
-        for (const route of await this.#list(family, table, others)) this.#take(fresh, route)
+        const found = await this.#gather(family, table, others, (rows, route) => {
+          this.#take(rows, route)
+        })
+        for (const [prefix, id] of found.routes) fresh.routes.set(prefix, id)
+        for (const prefix of found.closed) fresh.closed.add(prefix)
       }
     }
     if (parts.has('bound')) {
       for (const slot of SLOTS) {
         others.routes.delete(slotTables[slot])
         for (const family of families) {
-          for (const route of await this.#list(family, slotTables[slot], others)) {
-            if (route.type !== RTN_UNICAST || route.metric !== ROUTE_METRIC) continue
+          const found = await this.#gather(family, slotTables[slot], others, (rows, route) => {
+            if (route.type !== RTN_UNICAST || route.metric !== ROUTE_METRIC) return
             const good = route.oif !== undefined && route.oif === indexes[slot] && this.#sourceIsRight(route)
-            fresh.bound[slot].set(formatCidr(route.destination), good)
-          }
+            rows.bound[slot].set(formatCidr(route.destination), good)
+          })
+          for (const [prefix, good] of found.bound[slot]) fresh.bound[slot].set(prefix, good)
         }
       }
     }
@@ -154,34 +159,44 @@ export class TableReader {
     }
   }
 
-  /** Routes of our protocol; those of others are counted. */
-  async #list(family: 4 | 6, table: number, others: Others): Promise<Route[]> {
-    const all = await asyncRoutes(this.#connection).list(family, table)
-    const ours = all.filter(({ protocol }) => protocol === this.#options.protocol)
-    const foreign = all.length - ours.length
+  /** What `take` makes of the routes of our protocol in one table; those of others are counted. */
+  async #gather(family: 4 | 6, table: number, others: Others, take: (rows: Rows, route: Route) => void): Promise<Rows> {
+    let rows = emptyRows()
+    let foreign = 0
+    await asyncRoutes(this.#connection).walk(family, table, () => {
+      rows = emptyRows()
+      foreign = 0
+      return (route) => {
+        if (route.protocol === this.#options.protocol) take(rows, route)
+        else foreign++
+      }
+    })
     if (foreign > 0) others.routes.set(table, (others.routes.get(table) ?? 0) + foreign)
-    return ours
+    return rows
   }
 
   async #readNexthops(fresh: Rows, others: Others, indexes: Indexes): Promise<void> {
-    others.nexthops.length = 0
-    for (const nexthop of await listNexthops(this.#connection)) {
-      if (!inRange(nexthop.id, this.#options)) continue
-      if (nexthop.protocol !== this.#options.protocol) {
-        others.nexthops.push(nexthop.id)
-        continue
+    await walkNexthops(this.#connection, () => {
+      others.nexthops.length = 0
+      fresh.nexthops.clear()
+      return (nexthop) => {
+        if (!inRange(nexthop.id, this.#options)) return
+        if (nexthop.protocol !== this.#options.protocol) {
+          others.nexthops.push(nexthop.id)
+          return
+        }
+        const slot = SLOTS.find((one) => indexes[one] === nexthop.oif)
+        const right = slot !== undefined && nexthop.family === familyOfNexthop(nexthop.id, this.#options.nexthopBase)
+        fresh.nexthops.set(nexthop.id, right ? slot : OTHER)
       }
-      const slot = SLOTS.find((one) => indexes[one] === nexthop.oif)
-      const right = slot !== undefined && nexthop.family === familyOfNexthop(nexthop.id, this.#options.nexthopBase)
-      fresh.nexthops.set(nexthop.id, right ? slot : OTHER)
-    }
+    })
   }
 
-  #take(fresh: Rows, route: Route): void {
+  #take(rows: Rows, route: Route): void {
     const prefix = formatCidr(route.destination)
-    if (route.type === RTN_UNREACHABLE && route.metric === CLOSED_METRIC) fresh.closed.add(prefix)
+    if (route.type === RTN_UNREACHABLE && route.metric === CLOSED_METRIC) rows.closed.add(prefix)
     if (route.type !== RTN_UNICAST || route.metric !== ROUTE_METRIC) return
-    fresh.routes.set(prefix, route.nexthop !== undefined && this.#sourceIsRight(route) ? route.nexthop : OTHER)
+    rows.routes.set(prefix, route.nexthop !== undefined && this.#sourceIsRight(route) ? route.nexthop : OTHER)
   }
 
   #sourceIsRight({ destination, source }: Route): boolean {
