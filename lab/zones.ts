@@ -30,6 +30,8 @@ export function zones(freshCount: number): Map<string, string> {
   add('short.example', [
     ...both('one', '198.18.6.1', '2001:db8:106::1', 1),
     ...both('two', '198.18.6.2', '2001:db8:106::2', 2),
+    ...both('held', '198.18.6.3', '2001:db8:106::3', 2),
+    ...both('lone', '198.18.6.4', '2001:db8:106::4', 1),
   ])
   add('evil.example', [
     ...both('@', '198.18.66.6', '2001:db8:166::6'),
