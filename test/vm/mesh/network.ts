@@ -149,6 +149,14 @@ export class Network {
     for (const { port } of this.nodes) this.#tc(`qdisc replace dev ${port} root netem delay ${ms}ms limit 100000`)
   }
 
+  /**
+   * Before 6.6 programs on a device need a qdisc (clsact), and the first to put it there loses what is sent in that moment:
+   * the kernel stops the queues (dev_deactivate in qdisc_graft). docs/limits.md has it; here it was there before.
+   */
+  readyForPrograms(): void {
+    for (const { namespace } of this.nodes) run(...inside(namespace, ...'tc qdisc replace dev eth0 clsact'.split(' ')))
+  }
+
   /** The link of a node is down: it sees that it has no carrier. */
   setLink(node: Node, up: boolean): void {
     run('ip', '-n', this.fabric, 'link', 'set', node.port, up ? 'up' : 'down')
