@@ -83,7 +83,8 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   let again = false
   let stopped = false
   let told = ''
-  let inForceNow = ''
+  let inForceNow: InForce | undefined
+  let readEndpointsText: string | undefined
   let rest: NodeJS.Timeout | undefined
   let retry: NodeJS.Timeout | undefined
   let retryMs = RETRY_FIRST_MS
@@ -134,9 +135,11 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
     if (text === undefined) {
       return [{ file: path, line: 1, column: 1, severity: 'error', message: problems[0]?.message ?? 'it is a folder' }]
     }
+    if (text === readEndpointsText) return []
     const parsed = parseEndpoints(text, path)
     if ('problems' in parsed) return [...parsed.problems]
     specs = parsed.endpoints
+    readEndpointsText = text
     return []
   }
 
@@ -206,8 +209,8 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
       await closeUnjudged(endpoints)
       return
     }
-    const now = inForceKey(reply, endpoints, deps.nodeAddresses())
-    if (now === inForceNow) {
+    const now = inForceOf(reply, endpoints, deps.nodeAddresses())
+    if (inForceNow !== undefined && isSame(now, inForceNow)) {
       state = { ...state, problems }
       return
     }
@@ -253,13 +256,11 @@ export function createPolicyLoop(deps: PolicyLoopDeps): PolicyLoop {
   }
 
   function keepLastGood(reply: CompileReply): void {
-    const texts = Object.fromEntries(reply.inForce.map(({ path, text }) => [path, text]))
-    const before = JSON.stringify(lastGood)
-    lastGood = texts
-    const now = JSON.stringify(texts)
-    if (now === before) return
+    const before = Object.entries(lastGood)
+    lastGood = Object.fromEntries(reply.inForce.map(({ path, text }) => [path, text]))
+    if (before.length === reply.inForce.length && before.every(([path, text]) => lastGood[path] === text)) return
     try {
-      writeFileAtomic(lastGoodFile, [Buffer.from(now)])
+      writeFileAtomic(lastGoodFile, [Buffer.from(JSON.stringify(lastGood))])
     } catch (error) {
       log.warn({ err: error }, 'the policy in force could not be kept for a restart')
     }
@@ -340,9 +341,27 @@ function readLastGood(path: string): Readonly<Record<string, string>> {
 }
 
 /** What a generation is made of: a pass that finds the same changes nothing in the kernel. */
-const inForceKey = (reply: CompileReply, endpoints: readonly EndpointSpec[], addresses: readonly Ip[]): string =>
-  JSON.stringify([
-    reply.inForce,
+interface InForce {
+  readonly files: CompileReply['inForce']
+  readonly rest: string
+}
+
+const inForceOf = (reply: CompileReply, endpoints: readonly EndpointSpec[], addresses: readonly Ip[]): InForce => ({
+  files: reply.inForce,
+  rest: JSON.stringify([
     endpoints.map((endpoint) => ({ ...endpoint, addresses: addressesKey(endpoint.addresses) })),
     addressesKey(addresses),
-  ])
+  ]),
+})
+
+/** The texts are compared as they are: they may be megabytes. */
+function isSame(a: InForce, b: InForce): boolean {
+  return (
+    a.rest === b.rest &&
+    a.files.length === b.files.length &&
+    a.files.every((file, i) => {
+      const other = b.files[i]
+      return file.path === other?.path && file.policies === other.policies && file.text === other.text
+    })
+  )
+}
