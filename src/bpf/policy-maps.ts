@@ -11,13 +11,16 @@ import {
 import { policyInnerSpec } from './map-specs.ts'
 import { scanMap } from './scan.ts'
 
+/** A row as it was found; `altered`: what stands for its verdict is not as `update` writes it. */
+export type FoundRow = KernelRow & { readonly altered?: true }
+
 /** The rows of one policy; several endpoints may share one. Owns its descriptor. */
 export interface PolicyMap {
   readonly fd: Fd
   update(rows: readonly KernelRow[]): void
   /** Rows that are not there are no error; the verdict is not looked at. */
   delete(rows: readonly KernelRow[]): void
-  dump(): KernelRow[]
+  dump(): FoundRow[]
   /** Gives up the descriptor; the kernel keeps the map as long as it is attached somewhere. Idempotent. */
   close(): void
 }
@@ -66,11 +69,15 @@ function openPolicyMap(native: MapCalls, fd: Fd, proxyPort: number): PolicyMap {
       if (rows.length > 0) native.bpfMapDeleteBatch(fd, keysOf(rows), rows.length)
     },
     dump() {
-      const rows: KernelRow[] = []
+      const rows: FoundRow[] = []
+      const written = new Uint8Array(POLICY_VALUE_BYTES)
       scanMap(native, fd, POLICY_KEY_BYTES, POLICY_VALUE_BYTES, (keys, values, count) => {
         for (let i = 0; i < count; i++) {
           const found = decodePolicyRow(keys, values, i * POLICY_KEY_BYTES, i * POLICY_VALUE_BYTES)
-          if (found !== undefined) rows.push(found.row)
+          if (found === undefined) continue
+          encodePolicyValue(found.row, proxyPort, written)
+          const same = written.every((octet, j) => octet === values[i * POLICY_VALUE_BYTES + j])
+          rows.push(same ? found.row : { ...found.row, altered: true })
         }
       })
       return rows

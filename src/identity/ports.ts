@@ -30,6 +30,12 @@ export interface PolicyRow {
 }
 export type KernelRow = PolicyRow
 
+/** As it was found. */
+export interface FoundRow extends PolicyRow {
+  /** What stands for this verdict is not as we write it: another port to redirect to, another precedence. */
+  readonly altered?: true
+}
+
 /** One generation of policy; see docs/architecture.md. */
 export interface SelectorView {
   readonly generation: number
@@ -60,7 +66,7 @@ export interface IpcacheMap {
 export interface PolicyMap {
   update(rows: readonly KernelRow[]): void
   delete(rows: readonly KernelRow[]): void
-  dump(): Iterable<KernelRow>
+  dump(): Iterable<FoundRow>
   close(): void
 }
 

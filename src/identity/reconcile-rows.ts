@@ -32,7 +32,7 @@ export function repairRows(shape: Shape, generation: Generation, identities: Ide
     if (wanted === undefined) foreign.push(row)
     else {
       present.add(key)
-      if (wanted.verdict !== row.verdict) changed.push(wanted)
+      if (wanted.verdict !== row.verdict || row.altered === true) changed.push(wanted)
     }
   }
   const missing =

@@ -245,6 +245,16 @@ describe('the reconciler of rows', () => {
     expect(rowCounts()).toEqual([1, 1, 1])
   })
 
+  it('puts right what stands for a verdict, though the verdict is the same', () => {
+    const map = world.policyMaps.byEndpoint.get(7)
+    const [[key, row] = []] = map?.rows ?? []
+    if (map === undefined || key === undefined || row === undefined) throw new Error('endpoint 7 has no rows')
+    map.rows.set(key, { ...row, altered: true })
+    world.pass(61)
+    expect(map.rows.get(key)).toEqual(row)
+    expect(rowCounts()).toEqual([0, 1, 0])
+  })
+
   it('tries again when the kernel refuses', () => {
     const map = world.policyMaps.byEndpoint.get(7)
     const [key] = map?.rows.keys() ?? []

@@ -1,4 +1,5 @@
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { encodePolicyKey, POLICY_KEY_BYTES, POLICY_VALUE_BYTES } from '../../src/bpf/layout-policy.ts'
 import { CT_IN, CT_OUT, type CtKey, type KernelRow } from '../../src/bpf/layouts.ts'
 import { mapSpecs, openConntrackMap } from '../../src/bpf/maps.ts'
 import { layoutMismatch, MAP_NAMES } from '../../src/bpf/map-specs.ts'
@@ -85,6 +86,32 @@ describe('policy maps', () => {
       row(3, 80),
     ])
     map.close()
+    map.close()
+  })
+
+  it('tell a row that is not as it was written, whatever its verdict', () => {
+    const rows = [row(1, 80, 'redirect'), row(2, 80), row(3, 80, 'deny'), row(4, 53, 'redirect')]
+    const map = bed.policies.create(rows)
+    const change = (one: KernelRow, at: number, octet: number): void => {
+      const [key, value] = [new Uint8Array(POLICY_KEY_BYTES), new Uint8Array(POLICY_VALUE_BYTES)]
+      encodePolicyKey(one, key)
+      bed.native.bpfMapLookup(map.fd, key, value)
+      value[at] = (value[at] ?? 0) ^ octet
+      bed.native.bpfMapUpdate(map.fd, key, value)
+    }
+    expect(map.dump().filter(({ altered }) => altered)).toEqual([])
+    // The port that it leads to; the precedence, which decides between rows.
+    change(rows[0] ?? row(0, 0), 1, 0x01)
+    change(rows[1] ?? row(0, 0), 4, 0x02)
+    const told = map.dump().sort((a, b) => a.label - b.label)
+    expect(told.map(({ verdict, altered }) => [verdict, altered])).toEqual([
+      ['redirect', true],
+      ['allow', true],
+      ['deny', undefined],
+      ['redirect', undefined],
+    ])
+    map.update(rows)
+    expect(map.dump().sort((a, b) => a.label - b.label)).toEqual(rows)
     map.close()
   })
 

@@ -1,6 +1,7 @@
 import { cidrContains, formatCidr, type Cidr, type Ip, writeAddr16 } from '../../src/core/ip.ts'
 import type {
   ConntrackMap,
+  FoundRow,
   IpcacheEntry,
   IpcacheMap,
   KernelRow,
@@ -65,7 +66,7 @@ export class FakeIpcache implements IpcacheMap {
 
 export class FakePolicyMap implements PolicyMap {
   readonly id: number
-  readonly rows = new Map<string, KernelRow>()
+  readonly rows = new Map<string, FoundRow>()
   open = true
   readonly #owner: FakePolicyMaps
 
