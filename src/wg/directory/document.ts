@@ -1,4 +1,5 @@
-import { parse, stringify } from 'yaml'
+import { CORE_SCHEMA, load } from 'js-yaml'
+import { stringify } from 'yaml'
 import type { NodeRecord } from './record.ts'
 
 export const API_GROUP = 'sekisho.dev'
@@ -8,18 +9,9 @@ export const NODE_KIND = 'WireGuardNode'
 /** Ends each document (YAML 1.2 section 9.1.2): a text without it was cut short, and might still read well. */
 const END = '\n...\n'
 
-/**
- * Shape of the largest record, with room: some 200 lines, and flow style for lists that are empty. The reader takes seconds for
- * 64 KiB of one map, and all else would wait for it.
- */
+/** The largest record has some 200 lines; with room. */
 const MAX_CHARACTERS = 24 * 1024
-const MAX_LINES = 512
-const MAX_FLOW = 64
-
-const shaped = (text: string): boolean =>
-  text.length <= MAX_CHARACTERS &&
-  (text.match(/[\n\r]/g)?.length ?? 0) <= MAX_LINES &&
-  (text.match(/[[{,?]|- -/g)?.length ?? 0) <= MAX_FLOW
+const MAX_DEPTH = 16
 
 /** A record as text: what kubectl would show of the resource, so that one form serves both. */
 export const documentOf = (record: NodeRecord): string =>
@@ -33,11 +25,11 @@ export const documentOf = (record: NodeRecord): string =>
  * short. The spec itself is not checked. Never throws.
  */
 export function specOf(text: string, name: string): unknown {
-  if (!text.endsWith(END) || !shaped(text)) return undefined
+  if (!text.endsWith(END) || text.length > MAX_CHARACTERS) return undefined
   let value: unknown
   try {
-    // No aliases: a small text that stands for a large value is not ours. `silent` would pass errors over.
-    value = parse(text, { version: '1.2', strict: true, uniqueKeys: true, maxAliasCount: 0, logLevel: 'error' })
+    // No aliases: a small text that stands for a large value is not ours.
+    value = load(text, { schema: CORE_SCHEMA, maxAliases: 0, maxDepth: MAX_DEPTH })
   } catch {
     return undefined
   }
