@@ -254,7 +254,8 @@ export class AttributeWriter {
     const start = this.length
     const end = start + align4(length)
     if (end > this.#bytes.length) this.#grow(end)
-    this.#bytes.fill(0, start + NLA_HEADER_BYTES, end)
+    // The payload is written by who called.
+    for (let at = start + length; at < end; at++) this.#bytes[at] = 0
     this.#view.setUint16(start, length, true)
     this.#view.setUint16(start + 2, type, true)
     this.length = end

@@ -22,6 +22,7 @@ import {
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
 } from './family.ts'
+import { sameSpan, type Seen, type Span, spanOf, wordsOf } from './seen.ts'
 
 /** Undefined for what is no sockaddr_in or sockaddr_in6. */
 export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
@@ -34,17 +35,25 @@ export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
   return undefined
 }
 
-/** A device of thousands of peers comes several times a minute, so nothing is made here that is not in the answer. */
+/**
+ * A device of thousands of peers comes several times a minute, so nothing is made here that is not in the answer, and what a
+ * peer had in the dump before is not made again. The kernel tells peers in the order they were added, so that is the one in
+ * the same place; its octets are compared.
+ */
 export class DeviceReader {
+  /** For the reader of the next dump. */
+  readonly seen: Seen[] = []
   readonly #peers = new Map<string, Draft>()
   readonly #name: string
+  readonly #before: readonly Seen[]
   /** What a peer that goes on in a later message has already. */
-  readonly #known = new Map<string, Set<string>>()
+  readonly #known = new Map<string, { readonly list: Cidr[]; readonly texts: Set<string> }>()
 
   #head: Omit<WgDevice, 'peers'> | undefined
 
-  constructor(name: string) {
+  constructor(name: string, before: readonly Seen[] = []) {
     this.#name = name
+    this.#before = before
   }
 
   /** The messages of a dump, in their order. Throws SekishoError SEKISHO_WG_PROTOCOL. */
@@ -74,28 +83,35 @@ export class DeviceReader {
 
   #takePeers(message: Message): void {
     const reader = this.#reader(message)
+    const words = wordsOf(reader)
     while (reader.next()) {
       if (reader.type !== WGDEVICE_A_PEERS) continue
       const peers = reader.nested()
-      while (peers.next()) this.#takePeer(peers.nested())
+      while (peers.next()) this.#takePeer(peers.nested(), words)
       if (peers.broken) throw this.#malformed('a peer')
     }
     if (reader.broken) throw this.#malformed('attributes')
   }
 
-  #takePeer(reader: AttributeReader): void {
-    let allowedIps: AttributeReader | undefined
+  #takePeer(reader: AttributeReader, words: Int32Array | undefined): void {
+    const before = this.#before[this.seen.length]
+    let ips: { readonly list: AttributeReader; readonly span: Span | undefined } | undefined
+    let [key, where]: (Span | undefined)[] = []
     let publicKey: string | undefined
     let endpoint: WgEndpoint | undefined
     let lastHandshakeNs = 0n
     let [keepalive, rxBytes, txBytes] = [0, 0, 0]
     while (reader.next()) {
+      const span = (): Span | undefined => spanOf(words, reader.at, reader.length)
       switch (reader.type) {
         case WGPEER_A_PUBLIC_KEY:
-          publicKey = reader.length === KEY_BYTES ? encodeKey(reader.payload()) : undefined
+          if (reader.length !== KEY_BYTES) break
+          key = span()
+          publicKey = sameSpan(key, before?.key) ? before?.peer.publicKey : encodeKey(reader.payload())
           break
         case WGPEER_A_ENDPOINT:
-          endpoint = decodeEndpoint(reader.payload())
+          where = span()
+          endpoint = sameSpan(where, before?.endpoint) ? before?.peer.endpoint : decodeEndpoint(reader.payload())
           break
         case WGPEER_A_KEEPALIVE:
           keepalive = reader.u16() ?? 0
@@ -110,23 +126,38 @@ export class DeviceReader {
           txBytes = reader.u64() ?? 0
           break
         case WGPEER_A_ALLOWEDIPS:
-          allowedIps = reader.nested()
+          ips = { list: reader.nested(), span: span() }
           break
       }
     }
     if (reader.broken || publicKey === undefined) throw this.#malformed('a peer')
     const goesOn = this.#peers.get(publicKey)
-    const peer = goesOn ?? { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps: [] }
-    if (goesOn === undefined) this.#peers.set(publicKey, peer)
-    if (allowedIps !== undefined) this.#takeAllowedIps(peer, allowedIps, goesOn !== undefined)
+    if (goesOn !== undefined) {
+      if (ips !== undefined) this.#goOn(goesOn, ips.list)
+      return
+    }
+    const known = ips !== undefined && sameSpan(ips.span, before?.allowedIps) ? before?.peer.allowedIps : undefined
+    const allowedIps = known ?? (ips === undefined ? [] : this.#takeAllowedIps([], ips.list))
+    const peer = { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps }
+    this.#peers.set(publicKey, peer)
+    this.seen.push({ peer, key, endpoint: where, allowedIps: ips?.span })
   }
 
-  #takeAllowedIps({ publicKey, allowedIps }: Draft, reader: AttributeReader, goesOn: boolean): void {
-    let known: Set<string> | undefined
-    if (goesOn) {
-      known = this.#known.get(publicKey) ?? new Set(allowedIps.map(formatCidr))
-      this.#known.set(publicKey, known)
+  /** The rest of its allowed IPs. */
+  #goOn(peer: Draft, reader: AttributeReader): void {
+    let known = this.#known.get(peer.publicKey)
+    if (known === undefined) {
+      // The list may be that of the dump before, which stays as it is; and the next dump must not take this one by its begin.
+      const seen = this.seen.findLast((one) => one.peer === peer)
+      if (seen !== undefined) seen.allowedIps = undefined
+      known = { list: [...peer.allowedIps], texts: new Set(peer.allowedIps.map(formatCidr)) }
+      this.#known.set(peer.publicKey, known)
+      peer.allowedIps = known.list
     }
+    this.#takeAllowedIps(known.list, reader, known.texts)
+  }
+
+  #takeAllowedIps(list: Cidr[], reader: AttributeReader, known?: Set<string>): Cidr[] {
     while (reader.next()) {
       const cidr = allowedIpOf(reader.nested())
       if (cidr === undefined) throw this.#malformed('an allowed IP')
@@ -135,9 +166,10 @@ export class DeviceReader {
         if (known.has(text)) continue
         known.add(text)
       }
-      allowedIps.push(cidr)
+      list.push(cidr)
     }
     if (reader.broken) throw this.#malformed('an allowed IP')
+    return list
   }
 
   #reader({ body }: Message): AttributeReader {
@@ -150,7 +182,7 @@ export class DeviceReader {
   }
 }
 
-type Draft = Omit<WgPeer, 'allowedIps'> & { readonly allowedIps: Cidr[] }
+type Draft = Omit<WgPeer, 'allowedIps'> & { allowedIps: readonly Cidr[] }
 
 /** struct __kernel_timespec: two s64. Older forms have two s32. */
 function timeOf(reader: AttributeReader): bigint {

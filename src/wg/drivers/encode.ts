@@ -32,9 +32,9 @@ const MAX_ALLOWED_IPS = 512
 export function encodeEndpoint(endpoint: WgEndpoint): Uint8Array {
   const v4 = endpoint.ip.family === 4
   const out = new Uint8Array(v4 ? 16 : 28)
-  const view = new DataView(out.buffer)
-  view.setUint16(0, v4 ? AF_INET : AF_INET6, true)
-  view.setUint16(2, endpoint.port)
+  out[0] = v4 ? AF_INET : AF_INET6
+  out[2] = endpoint.port >> 8
+  out[3] = endpoint.port & 0xff
   out.set(endpoint.ip.bytes, v4 ? 4 : 8)
   return out
 }
@@ -67,6 +67,9 @@ function encodePeer(publicKey: string, flags: number, rest: () => void): Uint8Ar
 }
 
 const slices = <T>(list: readonly T[], size: number): (readonly T[])[] =>
+  list.length > 0 && list.length <= size ? [list] : parts(list, size)
+
+const parts = <T>(list: readonly T[], size: number): (readonly T[])[] =>
   Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size))
 
 /** The elements that add or change a peer, but take nothing from it: more than one when its allowed IPs are many. */

@@ -34,6 +34,7 @@ import {
   WGDEVICE_A_LISTEN_PORT,
 } from './family.ts'
 import { NOBODY } from './key-bytes.ts'
+import type { Seen } from './seen.ts'
 
 /** What the driver needs of the native door. */
 export type KernelWgDoor = Pick<NetlinkCalls, 'netlinkOpen' | 'netlinkPort'> &
@@ -56,6 +57,8 @@ export class KernelWgDriver implements WgDriver {
   readonly #route: AsyncNetlinkConnection
   readonly #links: AsyncLinks
   readonly #inOrder = new InOrder().run
+  /** What the last dump of each device was made of. */
+  readonly #seen = new Map<string, readonly Seen[]>()
   #family: Promise<GenericFamily> | undefined
   #features: Promise<WgFeatures> | undefined
 
@@ -91,8 +94,11 @@ export class KernelWgDriver implements WgDriver {
     return this.#inOrder(() => this.#configure(name, options))
   }
 
-  setPeers(name: string, batch: WgPeerBatch): Promise<void> {
-    return this.#inOrder(() => this.#setPeers(name, batch))
+  /** Encoded at once, while the kernel works on what was asked for before. */
+  async setPeers(name: string, batch: WgPeerBatch): Promise<void> {
+    const sets = (batch.set ?? []).flatMap(encodePeerSet)
+    const removals = (batch.remove ?? []).map(encodePeerRemoval)
+    return this.#inOrder(() => this.#setPeers(name, batch, sets, removals))
   }
 
   restart(name: string): Promise<void> {
@@ -138,19 +144,23 @@ export class KernelWgDriver implements WgDriver {
     const link = await this.#links.find(name)
     if (link === undefined) return false
     if (link.kind !== KIND) throw deviceError(name, `an interface of kind ${link.kind ?? 'none'} has the name`)
+    this.#seen.delete(name)
     return this.#links.delete(link.index)
   }
 
   async #read(name: string): Promise<WgDevice | undefined> {
     return this.#asked(name, async (id, body) => {
+      const before = this.#seen.get(name)
       let reader = new DeviceReader(name)
       await this.#generic.walk(`WireGuard device ${name}`, id, body, () => {
-        reader = new DeviceReader(name)
+        reader = new DeviceReader(name, before)
         return (message) => {
           reader.take(message)
         }
       })
-      return reader.device()
+      const device = reader.device()
+      this.#seen.set(name, reader.seen)
+      return device
     })
   }
 
@@ -186,9 +196,12 @@ export class KernelWgDriver implements WgDriver {
     if (attributes.length > 0) await this.#set(name, attributes)
   }
 
-  async #setPeers(name: string, batch: WgPeerBatch): Promise<void> {
-    const sets = (batch.set ?? []).flatMap(encodePeerSet)
-    const removals = (batch.remove ?? []).map(encodePeerRemoval)
+  async #setPeers(
+    name: string,
+    batch: WgPeerBatch,
+    sets: readonly Uint8Array[],
+    removals: readonly Uint8Array[],
+  ): Promise<void> {
     if (!takesAllowedIps(batch)) return this.#setAll(name, packBatch(sets, removals))
     if ((await this.#known()).removeAllowedIp)
       return this.#setAll(name, packBatch([...sets, ...(batch.set ?? []).flatMap(encodeAllowedIpRemovals)], removals))

@@ -176,10 +176,10 @@ export class Executor {
   /** Puts every peer into a device that is new; passes over `pause`. */
   async programAll(slot: Slot): Promise<void> {
     const uids = [...this.#p.state().peers].map(({ uid }) => uid)
-    for (let i = 0; i < uids.length && !this.#stopped; i += TOGETHER) {
-      const set = uids.slice(i, i + TOGETHER).flatMap((uid) => this.#setOf(uid, slot, undefined))
+    await inTwos(batches(uids), async (batch) => {
+      const set = this.#stopped ? [] : batch.flatMap((uid) => this.#setOf(uid, slot, undefined))
       if (set.length > 0) await this.#p.driver.setPeers(this.#p.devices[slot], { set })
-    }
+    })
   }
 
   async stop(): Promise<void> {
@@ -332,12 +332,16 @@ export class Executor {
     const drops = take(this.#drop[slot])
     const replacing = todos.filter(([, { replaces }]) => replaces.size > 0)
     const others = todos.filter(([, { replaces }]) => replaces.size === 0)
-    for (const batch of [...batches(replacing, REPLACED_TOGETHER), ...batches(others)]) {
+    for (const batch of batches(replacing, REPLACED_TOGETHER)) {
       const ready = batch.filter(([uid, todo]) => !this.#waits(uid, slot, todo))
       await this.#programBatch(slot, ready)
       // A peer that must leave a tunnel does so before the next keys are replaced.
       if (this.#route.size > 0) await this.#routeAll()
     }
+    const route = async (): Promise<void> => {
+      if (this.#route.size > 0) await this.#routeAll()
+    }
+    await inTwos(batches(others), (batch) => this.#programBatch(slot, batch), route)
     const current = this.#currentKeys(slot)
     for (const key of drops) if (current.has(key)) this.#outgoing[slot].delete(key)
     for (const remove of batches(
@@ -481,6 +485,24 @@ export class Executor {
       }
     }
   }
+}
+
+/** In their order, the next handed over while the kernel works on the one before. None is begun after one that failed. */
+async function inTwos<T>(
+  all: Iterable<T>,
+  act: (one: T) => Promise<void>,
+  between: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  let before: Promise<void> | undefined
+  for (const one of all) {
+    const next = act(one)
+    // Nobody would hear that it failed while the one before fails too.
+    next.catch(() => undefined)
+    await before
+    await between()
+    before = next
+  }
+  await before
 }
 
 /** Without making text of the addresses of peers that give up none. */

@@ -359,11 +359,18 @@ class KernelRouting implements Routing {
     const { nexthopBase } = this.#options
     const sources = sourcesOf(this.#options)
     const operations = all.filter((one) => ground.families.includes(familyOfOperation(one, nexthopBase)))
+    const requestsOf = (at: number): Request[] =>
+      operations.slice(at, at + BATCH_REQUESTS).map((one) => requestOf(one, this.#options, ground.indexes, sources))
     let refused: unknown
+    let requests = requestsOf(0)
     for (let at = 0; at < operations.length; at += BATCH_REQUESTS) {
       const some = operations.slice(at, at + BATCH_REQUESTS)
-      const requests = some.map((one) => requestOf(one, this.#options, ground.indexes, sources))
-      const answers = await connection.batch(requests).catch((error: unknown) => {
+      const answered = connection.batch(requests)
+      answered.catch(() => undefined)
+      // Made while the kernel works.
+      await Promise.resolve()
+      requests = requestsOf(at + BATCH_REQUESTS)
+      const answers = await answered.catch((error: unknown) => {
         this.#soil(ALL_PARTS)
         throw error
       })

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseCidr, parseIp } from '../../../src/core/ip.ts'
 import {
@@ -10,7 +11,7 @@ import {
 } from '../../../src/netlink/attributes.ts'
 import { encodeGeneric } from '../../../src/netlink/generic.ts'
 import { encodeMessage, type Message } from '../../../src/netlink/message.ts'
-import { decodeDevice, decodeEndpoint } from '../../../src/wg/drivers/decode.ts'
+import { decodeDevice, decodeEndpoint, DeviceReader } from '../../../src/wg/drivers/decode.ts'
 import {
   encodeAllowedIpRemovals,
   encodeEndpoint,
@@ -18,6 +19,7 @@ import {
   encodePeerSet,
   packBatch,
 } from '../../../src/wg/drivers/encode.ts'
+import type { Seen } from '../../../src/wg/drivers/seen.ts'
 import { encodeKey } from '../../../src/wg/keys.ts'
 import { bytes, hex } from '../../netlink/support.ts'
 
@@ -168,6 +170,71 @@ describe('dumps', () => {
         expect.objectContaining({ publicKey: key(2), lastHandshakeNs: 0n, allowedIps: [cidr('10.2.0.0/24')] }),
       ],
     })
+  })
+
+  const read = (messages: readonly Message[], before: readonly Seen[] = []): DeviceReader => {
+    const reader = new DeviceReader('wg0', before)
+    for (const one of messages) reader.take(one)
+    return reader
+  }
+  const PREFIXES = ['10.1.0.0/24', '10.2.0.0/24', '10.3.0.0/16', 'fd10::/64', 'fd11::/64']
+  const endpoints = ['192.0.2.1', '192.0.2.2', '2001:db8::1'].map((ip) =>
+    attribute(4, encodeEndpoint({ ip: parseIp(ip), port: 7 })),
+  )
+  /** Peers of a dump: key, allowed IPs in as many messages as there are lists, endpoint, octets received. */
+  const dumps = fc.array(
+    fc.uniqueArray(
+      fc.record({
+        octet: fc.integer({ min: 1, max: 6 }),
+        lists: fc.array(fc.subarray(PREFIXES), { minLength: 1, maxLength: 3 }),
+        endpoint: fc.constantFrom(...endpoints),
+        received: fc.integer({ min: 0, max: 3 }),
+      }),
+      { selector: ({ octet }) => octet },
+    ),
+    { minLength: 2, maxLength: 4 },
+  )
+  type Peers = typeof dumps extends fc.Arbitrary<(infer T)[]> ? T : never
+  const messagesOf = (peers: Peers): Message[] => {
+    const rx = (count: number): Uint8Array => attribute(7, Uint8Array.of(count, 0, 0, 0, 0, 0, 0, 0))
+    const first = peers.map(({ octet, lists, endpoint, received }) =>
+      peer(octet, lists[0] ?? [], endpoint, rx(received)),
+    )
+    const rest = peers.flatMap(({ octet, lists }) => lists.slice(1).map((list) => peer(octet, list)))
+    return [message(...head, attributeNested(8, first)), ...rest.map((one) => message(attributeNested(8, [one])))]
+  }
+
+  it('are read the same whatever the dump before was', () => {
+    fc.assert(
+      fc.property(dumps, (all) => {
+        let before: DeviceReader | undefined
+        for (const peers of all) {
+          const messages = messagesOf(peers)
+          const shown = JSON.stringify(before?.seen.map((one) => one.peer.allowedIps))
+          const reader = read(messages, before?.seen)
+          expect(reader.device()).toEqual(decodeDevice('wg0', messages))
+          // What was given out before stays as it was.
+          expect(JSON.stringify(before?.seen.map((one) => one.peer.allowedIps))).toBe(shown)
+          before = reader
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('are not made again where they did not change', () => {
+    const one = { octet: 1, lists: [['10.1.0.0/24']], received: 1 }
+    const [here, there] = endpoints as [Uint8Array, Uint8Array]
+    const first = read(messagesOf([{ ...one, endpoint: here }]))
+    const again = read(messagesOf([{ ...one, endpoint: here, received: 2 }]), first.seen)
+    const [before] = first.device().peers
+    const [after] = again.device().peers
+    expect(after?.rxBytes).toBe(2)
+    expect(after?.allowedIps).toBe(before?.allowedIps)
+    expect(after?.endpoint).toBe(before?.endpoint)
+    const moved = read(messagesOf([{ ...one, endpoint: there, lists: [['10.2.0.0/24']] }]), again.seen)
+    expect(moved.device().peers[0]?.allowedIps).toEqual([cidr('10.2.0.0/24')])
+    expect(moved.device().peers[0]?.endpoint).toEqual(decodeEndpoint(there.subarray(4)))
   })
 
   it('a device without a key has none', () => {
