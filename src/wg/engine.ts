@@ -13,7 +13,7 @@ import { KeyLog } from './engine/key-log.ts'
 import { Legacy } from './engine/legacy.ts'
 import { Peers } from './engine/peers.ts'
 import { Poller } from './engine/poller.ts'
-import { Probing } from './engine/probing.ts'
+import { ASK_MS, Probing } from './engine/probing.ts'
 import { Publisher } from './engine/publisher.ts'
 import { RotationLog, tickDelay } from './engine/rotation-log.ts'
 import { RouteKeeper } from './engine/route-keeper.ts'
@@ -47,7 +47,6 @@ export { probeAddresses } from './engine/wanted.ts'
 const START_TRIES = 5
 /** Errors that another try does not mend. */
 const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_WG_DEVICE'])
-const ASK_MS = 250
 const TARGETS_MS = 50
 const READY_SHARE = 0.95
 /** Records of one turn of the event loop at the start. */

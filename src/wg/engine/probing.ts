@@ -15,6 +15,14 @@ const TRAFFIC_MS = 10_000
 const NEW_MS = 120_000
 /** An answer that is later counts as lost, ms. */
 const LOST_MS = 1_000
+/** How often it is looked who must be asked, ms. */
+export const ASK_MS = 250
+/**
+ * Peers that were asked together would be so for ever. So no look asks more of those that can wait than come to it when they
+ * are spread, and some: the others wait for the next.
+ */
+const SPREAD = 1.5
+const LEAST_TOGETHER = 64
 /** Questions a second, at most, to peers that are asked only because a rotation goes on, or more often than others as they are new. */
 const ROTATION_RATE = 2_000
 /** A pair that is not yet where it shall be is asked this often, ms: each step of the two ends needs an answer. */
@@ -25,6 +33,8 @@ const STEP_MS = 500
  */
 const DOUBT_MS = 200
 const DOUBTS = PROBES_LOST - 1
+/** Whether a tunnel is new is looked up this often at most, ms: it is asked for with each answer, and takes a walk over all peers. */
+const TRANSITIONAL_MS = 100
 
 interface Track {
   key: string | undefined
@@ -63,6 +73,7 @@ export class Probing {
   readonly #probes = new Map<string, readonly [TunnelProbes, TunnelProbes]>()
   readonly #trafficUntil = new Map<string, number>()
   readonly #repairedAt: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  #unsettled = { at: Number.NEGATIVE_INFINITY, is: false }
 
   constructor(tuning: EngineTuning) {
     this.#tuning = tuning
@@ -81,6 +92,11 @@ export class Probing {
   /** Some tunnel is new and not proven: looked at more often. */
   transitional(state: WgState, now: number): boolean {
     if (state.rotation.phase !== 'idle') return true
+    if (now - this.#unsettled.at >= TRANSITIONAL_MS) this.#unsettled = { at: now, is: this.#anyNew(state, now) }
+    return this.#unsettled.is
+  }
+
+  #anyNew(state: WgState, now: number): boolean {
     for (const pair of state.peers) {
       for (const slot of SLOTS) {
         const track = this.#tracks.get(pair.uid)?.[slot]
@@ -96,6 +112,10 @@ export class Probing {
     const sharedMs = (state.peers.size * 2 * 1000) / ROTATION_RATE
     const rotatingMs = Math.max(probeMs, sharedMs)
     const stepMs = Math.min(probeMs, Math.max(STEP_MS, sharedMs))
+    const share = (period: number): number =>
+      Math.max(LEAST_TOGETHER, Math.ceil((state.peers.size * 2 * ASK_MS * SPREAD) / period))
+    const restMs = rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
+    const left = { stepping: share(stepMs), rest: share(restMs) }
     for (const pair of state.peers) {
       if (!pair.probes) continue
       const tracks = this.#tracksOf(pair, now)
@@ -109,10 +129,12 @@ export class Probing {
         const fast = traffic || pair.tunnels[slot].lost > 0 || (!proven && (everProven(pair, slot) || young))
         const stepping =
           (young && !everProven(pair, slot)) || (pressing(state, now, track.since) && !arrived(pair, state))
-        const period = stepping ? stepMs : fast ? probeMs : rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
+        const period = stepping ? stepMs : fast ? probeMs : restMs
         if (key === undefined) continue
         const doubt = traffic && slot === pair.egress && this.#doubts(track, pair.uid, slot, now)
         if (now < track.askedAt + period && !doubt) continue
+        const waits = !doubt && (stepping || !fast)
+        if (waits && left[stepping ? 'stepping' : 'rest']-- <= 0) continue
         if (doubt) track.doubts++
         else track.askedAt = now
         track.openSince ??= now
