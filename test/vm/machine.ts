@@ -20,6 +20,8 @@ export interface GuestRun {
 }
 
 const BUILD = join(import.meta.dirname, '../../build/vm')
+/** MiB: everything the guest has is in memory. */
+const MEMORY = 1536
 
 export interface GuestOptions {
   /** Path of the TypeScript file to run, from the root of the checkout. */
@@ -27,6 +29,8 @@ export interface GuestOptions {
   readonly timeoutSeconds: number
   /** Words for the environment of the guest. */
   readonly environment: Readonly<Record<string, string>>
+  /** Of the guest, MiB. */
+  readonly memory?: number
   readonly onLine: (line: string) => void
 }
 
@@ -51,7 +55,7 @@ export async function runGuest(kernel: Kernel, parts: readonly string[], options
         '-smp',
         '2',
         '-m',
-        '1536',
+        String(options.memory ?? MEMORY),
         '-nographic',
         '-no-reboot',
         '-nic',

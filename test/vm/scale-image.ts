@@ -1,5 +1,5 @@
 /** What the guest of test/vm/scale.ts needs beside the checkout: itself, as two files. */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bundle, HOME } from './bundle.ts'
 import { archive } from './image.ts'
@@ -18,6 +18,8 @@ export async function prepareScale(): Promise<string> {
   for (const name of ['scale', 'scale-peer']) {
     await bundle(`test/vm/${name}.ts`, join(stage, HOME, `build/vm/${name}.mjs`))
   }
+  // As on a real machine: here it is long enough for the compiler of hot code to pay, under emulation too.
+  writeFileSync(join(stage, HOME, 'build/vm/node-flags'), '')
   archive(stage, out)
   return out
 }

@@ -22,6 +22,7 @@ import type { WgDevice } from '../../src/wg/ports.ts'
 import type { RoutingOptions } from '../../src/wg/routing/options.ts'
 import { createRouting } from '../../src/wg/routing/routing.ts'
 import type { Guard, Prober, Routing, SlotCounter } from '../../src/wg/seams.ts'
+import { run } from '../support/datapath/in-namespace.ts'
 import { sleep } from './harness.ts'
 
 /** The slot under test; the other has the traffic. */
@@ -103,6 +104,7 @@ export class ScaleNode {
   readonly #executor: Executor
   readonly #jobs: SlotJobs
   readonly #faults = new Faults(silentLog, engineClock)
+  #aside = 0
   #state: WgState | undefined
   #dump: WgDevice | undefined
 
@@ -156,9 +158,14 @@ export class ScaleNode {
     await this.routing.start()
   }
 
-  /** The device of the slot anew, without a peer. */
+  /**
+   * The device of the slot anew, without a peer. The one before goes aside: for each peer that is deleted with a device the
+   * kernel waits for every processor, half a minute for a thousand under emulation.
+   */
   async empty(): Promise<void> {
-    await this.driver.delete(DEVICES[SLOT])
+    const device = DEVICES[SLOT]
+    run('ip', 'link', 'set', device, 'down')
+    run('ip', 'link', 'set', device, 'name', `aside${this.#aside++}`)
     await this.driver.create(DEVICES[SLOT], this.#options(SLOT))
     await this.routing.slotReplaced(SLOT)
     this.#dump = await this.driver.read(DEVICES[SLOT])

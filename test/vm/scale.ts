@@ -16,14 +16,17 @@ import { parseCidr, parseIp } from '../../src/core/ip.ts'
 import { KernelWgDriver } from '../../src/wg/drivers/kernel.ts'
 import { Peer, inside, run } from '../support/datapath/in-namespace.ts'
 import { type Figures, finish, sleep, test } from './harness.ts'
-import { Traffic } from './mesh/traffic.ts'
+import { badFlows, Traffic } from './mesh/traffic.ts'
 import { DEVICES, ENDPOINT, newPublicKey, prefixesOf, ScaleNode } from './scale-node.ts'
 
 const SIZES = (process.env['SCALE_SIZES'] ?? '1000,5000').split(',').map(Number)
 const ROUNDS = Number(process.env['SCALE_ROUNDS'] ?? 3)
 const STALL_EVERY_MS = 2
 const SMALL = 10
+/** Looks and dumps come again and again: the mean of some. */
+const LOOKS = 5
 const TOOL = 'wgt'
+const SESSION_TRIES = 20
 const FAR = 'far'
 const [LEFT, RIGHT] = ['10.200.0.1', '10.201.0.1']
 const ROUTES = 'ip -batch /tmp/nexthops4 && ip -6 -batch /tmp/nexthops6 && ip -batch /tmp/routes'
@@ -137,7 +140,10 @@ function build(): void {
   run('ip', 'netns', 'attach', 'near', String(process.pid))
 }
 
-/** Goes through slot 0 of the node under test all the time. */
+/**
+ * Goes through slot 0 of the node under test all the time. Both ends may begin their first handshake in the same moment: then
+ * each answers the other's and drops its own, nobody confirms a session, and packets are lost until one tries again after 5 s.
+ */
 async function traffic(driver: KernelWgDriver): Promise<Traffic> {
   const far = (...args: readonly string[]): string => run(...inside(FAR, ...args))
   far('ip', 'link', 'add', 'wg0', 'mtu', '1408', 'type', 'wireguard')
@@ -163,8 +169,12 @@ async function traffic(driver: KernelWgDriver): Promise<Traffic> {
   await flows.late(1500)
   await flows.udp('slot', { namespace: 'near', address: LEFT }, { namespace: FAR, address: RIGHT }, 50)
   await flows.start()
-  await sleep(1000)
-  return flows
+  for (let tries = 0; tries < SESSION_TRIES; tries++) {
+    await sleep(1000)
+    const { received, lost, maxGapMs } = (await flows.mark('session')).udp
+    if (received > 0 && lost === 0 && maxGapMs < 1000) return flows
+  }
+  throw new Error('there is no session')
 }
 
 const endpoint = `${ENDPOINT}:51872`
@@ -197,8 +207,13 @@ function writeFiles(node: ScaleNode): void {
   writeFileSync('/tmp/routes', `${routes.join('\n')}\n`)
 }
 
+let made = 0
+
+/** The one before goes aside, as that of the node does. */
 async function device(): Promise<void> {
-  await shell.run(`ip link del ${TOOL} 2>/dev/null; ip link add ${TOOL} mtu 1408 type wireguard`)
+  if (made > 0) await shell.run(`ip link set ${TOOL} down && ip link set ${TOOL} name ${TOOL}${made}`)
+  made++
+  await shell.run(`ip link add ${TOOL} mtu 1408 type wireguard`)
   // The key stays in files of the guest: it never comes here.
   await shell.run(`wg genkey >/tmp/key; wg set ${TOOL} listen-port 51999 private-key /tmp/key; ip link set ${TOOL} up`)
   await shell.run(
@@ -224,11 +239,13 @@ async function devices(node: ScaleNode, book: Book): Promise<void> {
     'look, nothing to do',
     async () => assert.equal(await node.reconcile(), 0),
     () => shell.run(`wg syncconf ${TOOL} /tmp/conf`),
+    LOOKS,
   )
   await both(
     'dump, decoded',
     async () => assert.equal((await node.dump()).peers.length, all),
     () => shell.run(`wg show ${TOOL} dump >/dev/null`),
+    LOOKS,
   )
   await both(
     'change the key of one peer',
@@ -271,19 +288,46 @@ async function routes(node: ScaleNode, book: Book): Promise<void> {
   )
 }
 
+/** What became of the packets of the other slot, step by step: which of them lost some is printed. */
+class Watch {
+  readonly #flows: Traffic
+  sent = 0
+  lost = 0
+
+  constructor(flows: Traffic) {
+    this.#flows = flows
+  }
+
+  async over(step: string, act: () => Promise<void>): Promise<void> {
+    const from = performance.now()
+    await act()
+    const report = await this.#flows.mark(step)
+    this.sent += report.udp.sent
+    this.lost += report.udp.lost
+    const { maxGapMs, txMaxGapMs } = report.udp
+    const [took, gap, stall] = [performance.now() - from, maxGapMs, txMaxGapMs].map(Math.round)
+    console.log(`${step}: ${took} ms, longest silence ${gap} ms, longest stall of the sender ${stall} ms`)
+    if (report.udp.lost > 0) console.log(badFlows(report))
+  }
+}
+
 /**
  * Octets a peer of this process with all it knows. Not of the kernel: what a guest has available moves by more than peers take.
  */
-async function memory(size: number, book: Book): Promise<ScaleNode> {
+async function memory(size: number, book: Book, watch: Watch): Promise<ScaleNode> {
   const before = resident()
   const node = new ScaleNode(native, size)
-  await node.start()
-  await node.empty()
-  await node.reconcile()
-  await node.route()
-  await node.routing.check()
+  await watch.over('start', async () => {
+    await node.start()
+    await node.empty()
+  })
+  await watch.over('first peers', async () => void (await node.reconcile()))
+  await watch.over('first routes', async () => {
+    await node.route()
+    await node.routing.check()
+  })
   book.set('memory of the process', 'B a peer', 'sekisho', (resident() - before) / size)
-  await clear(node)
+  await watch.over('cleared', () => clear(node))
   writeFiles(node)
   return node
 }
@@ -299,16 +343,16 @@ async function clear(node: ScaleNode): Promise<void> {
 async function scale(size: number, other: Peer, flows: Traffic): Promise<Figures> {
   const book = new Book(other, size)
   await flows.mark('before')
-  const node = await memory(size, book)
+  const node = await memory(size, book, new Watch(flows))
   for (; book.round < ROUNDS; book.round++) {
-    await node.empty()
-    await device()
-    await devices(node, book)
-    await routes(node, book)
-    await clear(node)
-    const { sent, lost } = (await flows.mark('round')).udp
-    book.set('packets through the other slot', 'packets', 'sekisho', sent)
-    book.set('packets through the other slot, lost', 'packets', 'sekisho', lost)
+    const watch = new Watch(flows)
+    await watch.over('device anew', () => node.empty())
+    await watch.over('device of wg anew', device)
+    await watch.over('peers', () => devices(node, book))
+    await watch.over('routes', () => routes(node, book))
+    await watch.over('cleared', () => clear(node))
+    book.set('packets through the other slot', 'packets', 'sekisho', watch.sent)
+    book.set('packets through the other slot, lost', 'packets', 'sekisho', watch.lost)
     writeFiles(node)
   }
   await node.stop()
