@@ -15,8 +15,9 @@ for module in /modules/*.ko; do insmod "$module" || echo "@@MODULE $module"; don
 ip link set lo up
 # The kernel patches its code for the first filter of a kind. It does so now, without traffic: an emulated processor may run
 # what stood there for a moment (seen on 6.12: "Oops: int3" in __dev_queue_xmit).
-ip link add first type dummy
-tc qdisc add dev first clsact
+# By path: the shell would take its own.
+/usr/bin/ip link add first type dummy
+/usr/bin/tc qdisc add dev first clsact
 for hook in input output forward; do echo "add chain inet first $hook { type filter hook $hook priority 0; }"; done |
   { echo 'add table inet first' && cat; } > /tmp/first.nft
 nft -f /tmp/first.nft
