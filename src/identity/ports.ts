@@ -67,6 +67,8 @@ export interface PolicyMap {
   update(rows: readonly KernelRow[]): void
   delete(rows: readonly KernelRow[]): void
   dump(): Iterable<FoundRow>
+  /** Another number when a row has changed since; see src/bpf/policy-maps.ts. */
+  digest(): number
   close(): void
 }
 

@@ -10,12 +10,14 @@ const keyOf = ({ label, protocol, port, portBits }: KernelRow): string =>
 
 /**
  * Compares the rows of one policy with what was written, and repairs them, in one go: nothing changes meanwhile. Rows that
- * could not be written are left to `Shapes.retry`.
+ * could not be written are left to `Shapes.retry`. A map that nobody touched since it was found right is not compared again.
  */
 export function repairRows(shape: Shape, generation: Generation, identities: IdentityTable): ReconcileCounts {
   const counts = { foreign: 0, changed: 0, missing: 0 }
   const { map } = shape
   if (map === null || !generation.shapes.has(shape.key)) return counts
+  const digest = map.digest()
+  if (digest === shape.verified) return counts
   const fixed = generation.staticRows(shape.key)
   const fixedByKey = new Map(fixed.map((row) => [keyOf(row), row]))
   const foreign: KernelRow[] = []
@@ -37,6 +39,10 @@ export function repairRows(shape: Shape, generation: Generation, identities: Ide
   }
   const missing =
     present.size < fixedByKey.size + shape.identityRows ? missingRows(shape, fixed, identities, present) : []
+  if (foreign.length + changed.length + missing.length === 0) {
+    shape.verified = digest
+    return counts
+  }
   try {
     if (foreign.length > 0) map.delete(foreign)
     if (changed.length + missing.length > 0) map.update([...changed, ...missing])

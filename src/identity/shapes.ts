@@ -13,6 +13,8 @@ export interface Shape {
   pending: KernelRow[]
   /** How many rows stand for identities. */
   identityRows: number
+  /** Digest of the map when its rows were compared and found right; null since other rows are wanted. */
+  verified: number | null
 }
 
 export interface ShapeCounts {
@@ -52,6 +54,7 @@ export class Shapes {
         if (shape === undefined || identity.rows.has(shape)) return
         identity.rows.set(shape, rows)
         shape.identityRows += rows.length
+        shape.verified = null
         if (shape.map === null) shape.pending.push(...rows)
         else if (!this.#write(shape.map, rows)) identity.missing.add(shape)
       })
@@ -82,6 +85,7 @@ export class Shapes {
     for (const [owner, rows] of identity.rows) {
       const shape = owner as Shape
       shape.identityRows -= rows.length
+      shape.verified = null
       try {
         shape.map?.delete(rows)
       } catch {
@@ -97,7 +101,7 @@ export class Shapes {
     const fresh: Shape[] = []
     for (const key of generation.shapes.keys()) {
       if (this.#live.has(key)) continue
-      const shape: Shape = { key, map: null, pending: [...generation.staticRows(key)], identityRows: 0 }
+      const shape: Shape = { key, map: null, pending: [...generation.staticRows(key)], identityRows: 0, verified: null }
       this.#live.set(key, shape)
       fresh.push(shape)
     }

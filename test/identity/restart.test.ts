@@ -255,6 +255,36 @@ describe('the reconciler of rows', () => {
     expect(rowCounts()).toEqual([0, 1, 0])
   })
 
+  it('does not read again what nobody touched', () => {
+    const map = world.policyMaps.byEndpoint.get(7)
+    if (map === undefined) throw new Error('endpoint 7 has no map')
+    world.pass(61)
+    const { dumps } = map
+    world.pass(180)
+    expect(map.dumps).toBe(dumps)
+    map.rows.set('9/6/443/16', { label: 9, protocol: 6, port: 443, portBits: 16, verdict: 'allow' })
+    world.pass(61)
+    expect(map.dumps).toBeGreaterThan(dumps)
+    expect(rowCounts()).toEqual([1, 0, 0])
+  })
+
+  it('finds a row that is wanted no more and could not be taken out', () => {
+    // The identity of what both patterns select lives as long as such an address does.
+    const both = { names: ['*.example.com', 'www.example.com'], port: 443, verdict: 'allow' } as const
+    world.apply({ endpoints: [POD], policies: [[both]] })
+    world.learn(7, 'www.example.com', ['192.0.2.1'], 60)
+    world.pass(61)
+    const map = world.policyMaps.byEndpoint.get(7)
+    const rows = map?.rows.size ?? 0
+    world.policyMaps.fail = (what) => what === 'row-delete'
+    world.pass(1200)
+    expect([world.identityOf('192.0.2.1'), map?.rows.size]).toEqual([9, rows])
+    world.policyMaps.fail = () => false
+    world.pass(61)
+    expect(map?.rows.size).toBeLessThan(rows)
+    expect(rowCounts()[0]).toBeGreaterThan(0)
+  })
+
   it('tries again when the kernel refuses', () => {
     const map = world.policyMaps.byEndpoint.get(7)
     const [key] = map?.rows.keys() ?? []

@@ -115,6 +115,33 @@ describe('policy maps', () => {
     map.close()
   })
 
+  it('have a digest that stays while nobody touches them and differs with every octet that counts', () => {
+    const rows = Array.from({ length: 40 }, (_, i) => row(i, 80, i % 3 === 0 ? 'redirect' : 'allow'))
+    const map = bed.policies.create(rows)
+    const same = bed.policies.create([...rows].reverse())
+    const first = map.digest()
+    expect([map.digest(), same.digest()]).toEqual([first, first])
+    same.close()
+    const key = new Uint8Array(POLICY_KEY_BYTES)
+    const value = new Uint8Array(POLICY_VALUE_BYTES)
+    for (const at of [0, 1, 2, 4, 5, 6, 7]) {
+      encodePolicyKey(row(7, 80), key)
+      bed.native.bpfMapLookup(map.fd, key, value)
+      value[at] = (value[at] ?? 0) ^ 0x10
+      bed.native.bpfMapUpdate(map.fd, key, value)
+      expect(map.digest()).not.toBe(first)
+      map.update([row(7, 80)])
+      expect(map.digest()).toBe(first)
+    }
+    map.update([row(99, 80)])
+    expect(map.digest()).not.toBe(first)
+    map.delete([row(99, 80), row(7, 80)])
+    expect(map.digest()).not.toBe(first)
+    map.update([row(7, 80)])
+    expect(map.digest()).toBe(first)
+    map.close()
+  })
+
   it('are attached, swapped and detached by endpoint', () => {
     const one = bed.policies.create([])
     const two = bed.policies.create([])

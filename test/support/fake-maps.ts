@@ -67,6 +67,8 @@ export class FakeIpcache implements IpcacheMap {
 export class FakePolicyMap implements PolicyMap {
   readonly id: number
   readonly rows = new Map<string, FoundRow>()
+  /** How often it was read row by row. */
+  dumps = 0
   open = true
   readonly #owner: FakePolicyMaps
 
@@ -85,13 +87,22 @@ export class FakePolicyMap implements PolicyMap {
 
   delete(rows: readonly KernelRow[]): void {
     for (const row of rows) {
+      if (this.#owner.fail('row-delete', rowKey(row))) throw new Error('ENOMEM')
       this.#owner.log.push({ what: 'row-delete', map: this.id, label: row.label })
       this.rows.delete(rowKey(row))
     }
   }
 
   dump(): KernelRow[] {
+    this.dumps++
     return [...this.rows.values()]
+  }
+
+  /** FNV-1a of all rows. */
+  digest(): number {
+    let hash = 0x811c9dc5
+    for (const char of JSON.stringify([...this.rows])) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193)
+    return hash >>> 0
   }
 
   close(): void {
