@@ -3,6 +3,7 @@ import { adopt } from './adopt.ts'
 import { CallTimes } from './call-times.ts'
 import type { NodeRecord } from './directory/record.ts'
 import { InOrder } from './drivers/in-order.ts'
+import { peersByKey } from './engine/by-key.ts'
 import { endsWithin, sleep } from './engine/clock.ts'
 import { DirectoryFeed } from './engine/directory-feed.ts'
 import { Excuses } from './engine/excuses.ts'
@@ -164,8 +165,7 @@ class SealEngine implements Engine {
       jobs: this.#jobs,
       peers: this.#peers,
       seen: (slot, dump) => {
-        const uids = new Map([...this.#now().peers].map((pair) => [pair.tunnels[slot].key, pair.uid]))
-        this.#probing.traffic((key) => uids.get(key), slot, dump, clock.monotonicMs())
+        this.#probing.traffic(this.#now(), slot, peersByKey(dump), clock.monotonicMs())
       },
       transitional: () => this.#probing.transitional(this.#now(), clock.monotonicMs()),
       removable: (slot, key) => this.#removable(slot, key),

@@ -101,11 +101,11 @@ export type WgEvent =
   | { readonly kind: 'peer'; readonly record: NodeRecord; readonly kernel?: KernelFacts }
   | { readonly kind: 'gone'; readonly uid: string }
   | { readonly kind: 'excused'; readonly uid: string; readonly excused: boolean }
-  /** A dump of a device: key of each peer -> stamp of its last handshake, wall clock ms, 0 for none. */
+  /** A dump of a device: for the key of each peer the stamp of its last handshake, wall clock ms, 0 for none. */
   | {
       readonly kind: 'dump'
       readonly slot: Slot
-      readonly stamps: ReadonlyMap<string, number>
+      readonly stamps: { get(key: string): number | undefined }
       readonly wallMs: number
     }
   /** The same of one peer, where one handshake was noticed. */

@@ -8,9 +8,9 @@ import { adopt } from '../../src/wg/adopt.ts'
 import { CAP_PROBES, CAP_TWO_SLOTS, type NodeRecord } from '../../src/wg/directory/record.ts'
 import { InOrder } from '../../src/wg/drivers/in-order.ts'
 import { KernelWgDriver } from '../../src/wg/drivers/kernel.ts'
+import { stampsOf } from '../../src/wg/engine/by-key.ts'
 import { engineClock } from '../../src/wg/engine/clock.ts'
 import { Executor } from '../../src/wg/engine/executor.ts'
-import { stampOf } from '../../src/wg/engine/facts.ts'
 import { Faults } from '../../src/wg/engine/faults.ts'
 import { Peers } from '../../src/wg/engine/peers.ts'
 import { diffPeers } from '../../src/wg/engine/reconcile.ts'
@@ -175,8 +175,7 @@ export class ScaleNode {
   async reconcile(): Promise<number> {
     const dump = await this.dump()
     this.#dump = dump
-    const stamps = new Map(dump.peers.map((peer) => [peer.publicKey, stampOf(peer)]))
-    this.#feed({ kind: 'dump', slot: SLOT, stamps, wallMs: engineClock.wallMs() })
+    this.#feed({ kind: 'dump', slot: SLOT, stamps: stampsOf(dump), wallMs: engineClock.wallMs() })
     const look = { roamed: () => false, skip: () => false }
     const { fixes, strangers } = diffPeers(this.#peers.allWanted(SLOT), dump, look)
     for (const { uid, endpoint, extra } of fixes) this.#executor.markProgram(uid, SLOT, { endpoint, extra })

@@ -2,6 +2,7 @@ import { formatCidr, type Cidr } from '../../core/ip.ts'
 import type { WgState } from '../machine-types.ts'
 import type { WgDevice, WgDriver, WgPeer, WgPeerSet } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
+import { peersByKey } from './by-key.ts'
 import type { Faults } from './faults.ts'
 import { Pace } from './pace.ts'
 import type { Peers } from './peers.ts'
@@ -34,10 +35,7 @@ interface Current {
   readonly keys: ReadonlySet<string>
 }
 
-interface Found {
-  readonly of: WgDevice
-  readonly peers: ReadonlyMap<string, WgPeer>
-}
+const NOTHING: ReadonlyMap<string, WgPeer> = new Map()
 
 export interface ExecutorParts {
   readonly driver: WgDriver
@@ -72,7 +70,6 @@ export class Executor {
   readonly #outgoing: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
   readonly #removed: readonly [Map<string, number>, Map<string, number>] = [new Map(), new Map()]
   readonly #current: [Current | undefined, Current | undefined] = [undefined, undefined]
-  readonly #found: [Found | undefined, Found | undefined] = [undefined, undefined]
   readonly #pace = new Pace()
   #paced: (() => void) | undefined
   #held: (() => void)[] = []
@@ -451,11 +448,7 @@ export class Executor {
   /** Peers of the last dump by their keys. */
   #inDevice(slot: Slot): ReadonlyMap<string, WgPeer> {
     const dump = this.#p.dump(slot)
-    const known = this.#found[slot]
-    if (dump !== undefined && known?.of === dump) return known.peers
-    const peers = new Map(dump?.peers.map((peer) => [peer.publicKey, peer]))
-    this.#found[slot] = dump && { of: dump, peers }
-    return peers
+    return dump === undefined ? NOTHING : peersByKey(dump)
   }
 
   /** The change of keepalive from 0 makes a handshake begin. */

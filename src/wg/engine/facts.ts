@@ -3,9 +3,8 @@ import type { NodeRecord } from '../directory/record.ts'
 import type { KernelFacts, KernelTunnel } from '../machine-types.ts'
 import type { WgDevice, WgPeer } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
+import { peersByKey, stampOf } from './by-key.ts'
 import type { PeerAddresses } from './wanted.ts'
-
-export const stampOf = (peer: WgPeer): number => Number(peer.lastHandshakeNs / 1_000_000n)
 
 /** Found in the kernel at the start. */
 export interface Leftovers {
@@ -14,20 +13,13 @@ export interface Leftovers {
   readonly guarded: ReadonlySet<string>
 }
 
-interface Index {
-  readonly byKey: ReadonlyMap<string, WgPeer>
-  /** A device gives each to one peer. */
-  readonly byPrefix: ReadonlyMap<string, WgPeer>
-}
+/** At a start each of thousands of peers is looked for in the same two dumps. A device gives each prefix to one peer. */
+const indexes = new WeakMap<WgDevice, ReadonlyMap<string, WgPeer>>()
 
-/** At a start each of thousands of peers is looked for in the same two dumps. */
-const indexes = new WeakMap<WgDevice, Index>()
-
-function indexOf(dump: WgDevice): Index {
+function peersByPrefix(dump: WgDevice): ReadonlyMap<string, WgPeer> {
   let index = indexes.get(dump)
   if (index === undefined) {
-    const prefixes = dump.peers.flatMap((peer) => peer.allowedIps.map((cidr) => [formatCidr(cidr), peer] as const))
-    index = { byKey: new Map(dump.peers.map((peer) => [peer.publicKey, peer])), byPrefix: new Map(prefixes) }
+    index = new Map(dump.peers.flatMap((peer) => peer.allowedIps.map((cidr) => [formatCidr(cidr), peer] as const)))
     indexes.set(dump, index)
   }
   return index
@@ -48,8 +40,8 @@ export function kernelFacts(
   const tunnel = (slot: Slot): KernelTunnel | undefined => {
     const dump = dumps[slot]
     if (dump === undefined) return undefined
-    const { byKey, byPrefix } = indexOf(dump)
-    const known = byKey.get(peer.record.slots[slot]?.publicKey ?? '')
+    const byPrefix = peersByPrefix(dump)
+    const known = peersByKey(dump).get(peer.record.slots[slot]?.publicKey ?? '')
     const others = prefixes.flatMap((text) => byPrefix.get(text) ?? [])
     const found = known ?? others.find(({ publicKey }) => !claimed(publicKey))
     return found === undefined ? undefined : { key: found.publicKey, stamp: stampOf(found) }

@@ -6,7 +6,7 @@ import type { WgDevice, WgDriver, WgEndpoint } from '../ports.ts'
 import type { Guard, Routing } from '../seams.ts'
 import { PROBES_LOST, SLOTS, type Slot } from '../slots.ts'
 import type { Executor } from './executor.ts'
-import { stampOf } from './facts.ts'
+import { stampsOf } from './by-key.ts'
 import type { Faults } from './faults.ts'
 import type { Peers } from './peers.ts'
 import { diffPeers, endpointText } from './reconcile.ts'
@@ -176,8 +176,7 @@ export class Poller {
     this.dumps[slot] = dump
     this.#p.seen(slot, dump)
     await this.#ownSettings(slot, dump)
-    const stamps = new Map(dump.peers.map((peer) => [peer.publicKey, stampOf(peer)]))
-    feed({ kind: 'dump', slot, stamps, wallMs: clock.wallMs() })
+    feed({ kind: 'dump', slot, stamps: stampsOf(dump), wallMs: clock.wallMs() })
     this.#compare(slot, dump, mark)
   }
 

@@ -1,7 +1,7 @@
 import { sendsThroughTunnel } from '../activation.ts'
 import type { WgState } from '../machine-types.ts'
 import { drainOf, everProven, slotState, usable, type Pair } from '../pair.ts'
-import type { WgDevice } from '../ports.ts'
+import type { WgPeer } from '../ports.ts'
 import { spreadOf } from '../rotation.ts'
 import type { ProbeResult, Prober } from '../seams.ts'
 import { PROBES_LOST, SLOTS, otherSlot, type Slot } from '../slots.ts'
@@ -170,12 +170,13 @@ export class Probing {
     return true
   }
 
-  /** Looks at what the peers sent and received since the dump before. */
-  traffic(uidOf: (key: string) => string | undefined, slot: Slot, dump: WgDevice, now: number): void {
-    for (const peer of dump.peers) {
-      const uid = uidOf(peer.publicKey)
-      const track = uid === undefined ? undefined : this.#tracks.get(uid)?.[slot]
-      if (uid === undefined || track === undefined) continue
+  /** Looks at what the peers sent and received since the dump before. `found`: by key. */
+  traffic({ peers }: WgState, slot: Slot, found: ReadonlyMap<string, WgPeer>, now: number): void {
+    for (const { uid, tunnels } of peers) {
+      const { key } = tunnels[slot]
+      const peer = key === undefined ? undefined : found.get(key)
+      const track = this.#tracks.get(uid)?.[slot]
+      if (peer === undefined || track === undefined) continue
       const bytes = peer.rxBytes + peer.txBytes
       if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) this.#trafficUntil.set(uid, now + TRAFFIC_MS)
       track.bytes = bytes

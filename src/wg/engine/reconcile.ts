@@ -1,5 +1,6 @@
 import { equalIp, formatCidr, formatIp, type Cidr } from '../../core/ip.ts'
 import type { WgDevice, WgEndpoint, WgPeer } from '../ports.ts'
+import { peersByKey } from './by-key.ts'
 import type { WantedPeer } from './wanted.ts'
 
 /** What is wrong with one peer of a device. */
@@ -34,7 +35,7 @@ export function diffPeers(
   device: WgDevice,
   { roamed, skip }: { roamed: (peer: WantedPeer, endpoint: WgEndpoint) => boolean; skip: (uid: string) => boolean },
 ): PeerDiff {
-  const found = new Map(device.peers.map((peer) => [peer.publicKey, peer]))
+  const found = peersByKey(device)
   const fixes: PeerFix[] = []
   const known = new Set<string>()
   for (const peer of wanted) {
