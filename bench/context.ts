@@ -24,6 +24,7 @@ export interface Sizes {
   readonly matcherSizes: readonly number[]
   /** `windowSeconds`: of the simulated clock. */
   readonly fleet: { readonly nodes: number; readonly controlNodes: number; readonly windowSeconds: number }
+  readonly steady: { readonly peers: number; readonly rounds: number; readonly seconds: number }
 }
 
 export const FULL: Sizes = {
@@ -41,6 +42,7 @@ export const FULL: Sizes = {
   learnRates: [200, 1000, 2000, 5000],
   matcherSizes: [30, 1000, 10_000, 100_000],
   fleet: { nodes: 5000, controlNodes: 200, windowSeconds: 120 },
+  steady: { peers: 5000, rounds: 3, seconds: 10 },
 }
 
 export const SMOKE: Sizes = {
@@ -58,6 +60,7 @@ export const SMOKE: Sizes = {
   learnRates: [200],
   matcherSizes: [30, 300],
   fleet: { nodes: 100, controlNodes: 30, windowSeconds: 60 },
+  steady: { peers: 100, rounds: 1, seconds: 0.5 },
 }
 
 export interface Context {

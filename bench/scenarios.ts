@@ -10,6 +10,7 @@ import { pump } from './scenarios/pump.ts'
 import { reload } from './scenarios/reload.ts'
 import { rules } from './scenarios/rules.ts'
 import { seal } from './scenarios/seal.ts'
+import { steady } from './scenarios/steady.ts'
 
 export interface Scenario {
   /** Also the name of the result file. */
@@ -39,6 +40,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'pump', title: 'both ways a worker can wait', policy: 'own', needsAgent: true, run: pump },
   { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
   { name: 'fleet', title: 'many nodes rotate keys, simulated', policy: 'own', needsAgent: false, run: fleet },
+  { name: 'steady', title: 'the seal at rest with many peers', policy: 'own', needsAgent: false, run: steady },
   { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
   {
     name: 'seal',
