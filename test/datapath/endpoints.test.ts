@@ -118,7 +118,7 @@ more: 1
 
   it('follows aliases to nothing it does not check', () => {
     const text = 'endpoints:\n  - &a { name: a, interface: x, addresses: [10.0.0.1] }\n  - *a\n'
-    expect(problems(text)).toEqual(['3:5 an endpoint must be a mapping'])
+    expect(problems(text)).toContain('2:16 default/a is there twice')
   })
 
   it('never throws', () => {

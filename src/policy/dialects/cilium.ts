@@ -1,9 +1,9 @@
+import { readYaml } from '../../core/yaml/text.ts'
 import type { DoubleStar } from '../patterns/cilium.ts'
 import type { Problem } from '../problem.ts'
 import type { Policy } from '../rules.ts'
 import { readDocument } from './cilium/document.ts'
 import { Reader } from './reader.ts'
-import { parseText } from './tree.ts'
 
 export interface CiliumOptions {
   /** Default `labels`, the meaning of 1.19 and later. */
@@ -23,12 +23,13 @@ export interface ParsedPolicies {
  * Never throws. `file` is only repeated in origins and problems.
  */
 export function parseCilium(text: string, file: string, options: CiliumOptions = {}): ParsedPolicies {
-  const parsed = parseText(text, file)
+  const parsed = readYaml(text, '1.1')
   const reader = new Reader(file, parsed.position)
   const policies = parsed.documents.flatMap((tree) =>
     readDocument(reader, { tree, path: '' }, options.doubleStar ?? 'labels'),
   )
-  const problems = [...parsed.problems, ...reader.problems].sort((a, b) => a.line - b.line || a.column - b.column)
+  for (const { at, message } of parsed.faults) reader.error(at, message)
+  const problems = reader.problems.sort((a, b) => a.line - b.line || a.column - b.column)
   const refused = problems.some(({ severity }) => severity === 'error')
   return { policies: refused ? [] : policies, problems }
 }

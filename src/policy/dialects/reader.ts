@@ -1,7 +1,8 @@
 import { suggest } from '../../core/suggest.ts'
+import type { Position } from '../../core/yaml/text.ts'
+import type { Entry, Tree } from '../../core/yaml/tree.ts'
 import type { Problem } from '../problem.ts'
 import type { Origin } from '../rules.ts'
-import type { Entry, Position, Tree } from './tree.ts'
 
 /** A value inside a document, with its path (`spec.egress[0]`). */
 export interface At {

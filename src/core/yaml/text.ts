@@ -1,34 +1,35 @@
 import { parseEvents, YAMLException } from 'js-yaml'
-import type { Problem } from '../problem.ts'
-import { type Entry, MAX_DEPTH, Refusal, type Tree, TreeBuilder } from './tree-builder.ts'
+import type { YamlVersion } from './scalars.ts'
+import { MAX_DEPTH, Refusal, type Tree, TreeBuilder } from './tree.ts'
 
-export type { Entry, Tree }
-
+/** Both count from 1. */
 export interface Position {
   readonly line: number
   readonly column: number
 }
 
-export interface ParsedText {
+/** Why a document is not read, and where (offset in the text). */
+export interface Fault {
+  readonly at: number
+  readonly message: string
+}
+
+export interface YamlText {
   /** One tree for each document that is not empty. */
   readonly documents: readonly Tree[]
-  readonly problems: readonly Problem[]
+  readonly faults: readonly Fault[]
   readonly position: (at: number) => Position
 }
 
 /**
- * Reads every document of a text as kubectl does: YAML 1.1 scalars (an unquoted `no` is a boolean), JSON too,
- * duplicate keys refused. Of what is no YAML the first place is told. Never throws.
+ * Reads every document of a text: YAML or JSON, duplicate keys refused. kubectl reads 1.1. Of what is no YAML the first place
+ * is told. Never throws.
  */
-export function parseText(text: string, file: string): ParsedText {
-  const problems: Problem[] = []
-  const position = positions(text)
-  const report = (at: number, message: string): void => {
-    problems.push({ file, ...position(at), message, severity: 'error' })
-  }
+export function readYaml(text: string, version: YamlVersion): YamlText {
+  const faults: Fault[] = []
   const documents: Tree[] = []
   try {
-    const builder = new TreeBuilder(text, parseEvents(text, { maxDepth: MAX_DEPTH }))
+    const builder = new TreeBuilder(text, parseEvents(text, { maxDepth: MAX_DEPTH }), version)
     for (;;) {
       try {
         const tree = builder.next()
@@ -36,14 +37,15 @@ export function parseText(text: string, file: string): ParsedText {
         if (tree.kind !== 'null') documents.push(tree)
       } catch (fault) {
         if (!(fault instanceof Refusal)) throw fault
-        report(fault.at, fault.message)
+        faults.push({ at: fault.at, message: fault.message })
       }
     }
   } catch (fault) {
-    if (fault instanceof YAMLException) report(fault.mark?.position ?? 0, fault.reason)
-    else report(0, `not readable as YAML: ${String(fault)}`)
+    const known = fault instanceof YAMLException
+    const message = known ? fault.reason : `not readable as YAML: ${String(fault)}`
+    faults.push({ at: known ? (fault.mark?.position ?? 0) : 0, message })
   }
-  return { documents, problems, position }
+  return { documents, faults, position: positions(text) }
 }
 
 /** Line and column of offsets, both from 1. The lines are looked for when somebody asks. */

@@ -1,5 +1,5 @@
 import { type Event, EVENT_ID, type MappingEvent, type SequenceEvent } from 'js-yaml'
-import { scalarStart, scalarValue, TagError } from './scalars.ts'
+import { scalarStart, scalarValue, TagError, type YamlVersion } from './scalars.ts'
 
 /** A YAML or JSON value and where it stands (`at`: offset in the text). */
 export type Tree =
@@ -14,7 +14,7 @@ export interface Entry {
   readonly value: Tree
 }
 
-/** Nested deeper than any policy; keeps hostile files from exhausting the stack. */
+/** Nested deeper than any file of ours; keeps hostile files from exhausting the stack. */
 export const MAX_DEPTH = 64
 
 /** Values that aliases may stand for, in one document: they may be nested, so it can be exponential in the text's length. */
@@ -41,6 +41,7 @@ interface Anchored {
 
 /** Makes trees from the events of a text, document by document. Aliases share the tree of their anchor. */
 export class TreeBuilder {
+  readonly #version: YamlVersion
   readonly #text: string
   readonly #events: readonly Event[]
   #next = 0
@@ -50,7 +51,8 @@ export class TreeBuilder {
   #aliased = 0
   #deepest = 0
 
-  constructor(text: string, events: readonly Event[]) {
+  constructor(text: string, events: readonly Event[], version: YamlVersion) {
+    this.#version = version
     this.#text = text
     this.#events = events
   }
@@ -94,7 +96,7 @@ export class TreeBuilder {
     if (event.type !== EVENT_ID.SCALAR) throw new Refusal(parent, 'there is no value')
     const at = scalarStart(event) ?? parent
     try {
-      const value = scalarValue(this.#text, event)
+      const value = scalarValue(this.#text, event, this.#version)
       return value === null ? { kind: 'null', at } : { kind: 'scalar', value, at }
     } catch (fault) {
       throw fault instanceof TagError ? new Refusal(at, fault.message) : fault

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseAllDocuments, type Document } from 'yaml'
-import { parseText, type Tree } from '../../src/policy/dialects/tree.ts'
+import type { YamlVersion } from '../../src/core/yaml/scalars.ts'
+import { readYaml } from '../../src/core/yaml/text.ts'
+import type { Tree } from '../../src/core/yaml/tree.ts'
 
 const good = readFileSync(new URL('../policy/fixtures/cilium/bing.yaml', import.meta.url), 'utf8')
 
@@ -26,8 +28,8 @@ function fromMap(value: unknown): unknown {
 }
 
 /** The other reader's documents, or why there are none. */
-function oracle(text: string): unknown[] | 'refused' {
-  const documents = parseAllDocuments(text, { version: '1.1', merge: false, logLevel: 'silent' })
+function oracle(text: string, version: YamlVersion): unknown[] | 'refused' {
+  const documents = parseAllDocuments(text, { version, merge: false, logLevel: 'silent' })
   const list: readonly Document.Parsed[] = 'empty' in documents ? [] : documents
   if (list.some(({ errors, warnings }) => errors.length + warnings.length > 0)) return 'refused'
   return list
@@ -65,16 +67,16 @@ const edit = fc.record({
   ),
 })
 
-test('whatever is taken says what another reader of YAML takes it for', () => {
+test.each(['1.1', '1.2'] as const)('whatever is taken as %s says what another reader takes it for', (version) => {
   let taken = 0
   let refused = 0
   fc.assert(
     fc.property(fc.array(edit, { maxLength: 3 }), (edits) => {
       let text = good
       for (const { at, cut, put } of edits) text = text.slice(0, at) + put + text.slice(at + cut)
-      const { documents, problems } = parseText(text, 'f')
-      if (problems.length > 0) return void refused++
-      const other = oracle(text)
+      const { documents, faults } = readYaml(text, version)
+      if (faults.length > 0) return void refused++
+      const other = oracle(text, version)
       if (other === 'refused') return
       taken++
       expect(documents.map(plain)).toEqual(other)
@@ -101,8 +103,8 @@ test('JSON is read as JSON.parse reads it', () => {
   fc.assert(
     fc.property(value, fc.constantFrom(undefined, 2), (json, indent) => {
       const text = JSON.stringify(json, null, indent)
-      const { documents, problems } = parseText(text, 'f')
-      expect(problems).toEqual([])
+      const { documents, faults } = readYaml(text, '1.1')
+      expect(faults).toEqual([])
       expect(documents.map(plain)).toEqual(json === null ? [] : [fromJson(json)])
     }),
     { seed: 12, numRuns: 1000 },
@@ -116,7 +118,7 @@ function fromJson(json: unknown): unknown {
 }
 
 test('the place of a value is where it stands in the text', () => {
-  const { documents, position } = parseText('a: "q"\nb:\n  - x\n  - &n {c: d}\n  - *n\n', 'f')
+  const { documents, position } = readYaml('a: "q"\nb:\n  - x\n  - &n {c: d}\n  - *n\n', '1.2')
   const places: string[] = []
   const walk = (tree: Tree, name: string): void => {
     const { line, column } = position(tree.at)
@@ -141,6 +143,7 @@ test.each([
     '65:12: nested too deeply',
   ],
 ])('%s is refused at its place', (_name, text, expected) => {
-  const { problems } = parseText(text, 'f')
-  expect(problems.map(({ line, column, message }) => `${line}:${column}: ${message}`)).toEqual([expected])
+  const { faults, position } = readYaml(text, '1.1')
+  const told = faults.map(({ at, message }) => `${position(at).line}:${position(at).column}: ${message}`)
+  expect(told).toEqual([expected])
 })
