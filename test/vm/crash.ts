@@ -1,35 +1,165 @@
 /** Agents that die amid a rotation, and a directory that is late, loses and reorders. */
 import assert from 'node:assert/strict'
-import { type Figures, LONG, sleep, until } from './harness.ts'
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { inside, run } from '../support/datapath/in-namespace.ts'
+import { type Figures, filter, LONG, sleep, until } from './harness.ts'
 import { figuresOf, type Lab } from './mesh/lab.ts'
+import type { Node } from './mesh/network.ts'
 import { FAIR } from './mesh/relay.ts'
 import type { Report } from './mesh/traffic.ts'
 
-/** A rotation is in the others for moments only. */
-const PHASES = ['draining', 'settling'] as const
+/** Its key takes some tenths of a second to change where every instruction is emulated. */
+const BUSY_PEERS = 1500
 
-export async function killAmidRotation(lab: Lab, slow: number): Promise<Figures> {
-  const reports: Report[] = []
-  for (let round = 0; round < (LONG ? lab.nodes.length : 1); round++)
-    for (const phase of LONG ? PHASES : PHASES.slice(0, 1)) {
-      const node = lab.network.node(1 + ((round + PHASES.indexOf(phase)) % lab.nodes.length))
+/** Where an agent is killed, and how it is kept there. */
+interface Moment {
+  readonly name: string
+  /** Leads a rotation of a node to the moment. The function lets go of what held it there. */
+  readonly reach: (lab: Lab, round: number, slow: number) => Promise<{ readonly node: Node; letGo?: () => void }>
+}
+
+/** Asks without a pause: some phases are over soon. */
+async function untilPhase(lab: Lab, node: Node, phase: string, slow: number): Promise<void> {
+  const end = performance.now() + 30_000 * slow
+  while ((await lab.agents.report(node)).rotation.phase !== phase)
+    if (performance.now() > end) throw new Error(`${node.name} is never ${phase}\n${await lab.describe(node)}`)
+}
+
+const nodeOf = (lab: Lab, round: number): Node => lab.network.node(1 + (round % lab.nodes.length))
+
+/** Two nodes whose next rotations take different slots. */
+async function opposite(lab: Lab, round: number): Promise<readonly [Node, Node]> {
+  const node = nodeOf(lab, round)
+  const slot = await lab.olderSlot(node)
+  for (const other of lab.nodes) if (other !== node && (await lab.olderSlot(other)) !== slot) return [node, other]
+  const other = nodeOf(lab, round + 1)
+  await lab.rotate([other])
+  return [node, other]
+}
+
+/** What a node writes is not taken, and nothing comes to it. */
+function takeFolder(lab: Lab, node: Node): () => void {
+  const folder = lab.relay.folder(node.name)
+  renameSync(folder, `${folder}-away`)
+  return () => renameSync(`${folder}-away`, folder)
+}
+
+/** Somebody changes the key of a large device again and again: until that is done nobody else's is changed. */
+function busyKernel(lab: Lab): () => void {
+  const { fabric } = lab.network
+  const file = join(lab.root, 'busy')
+  const at = (...command: readonly string[]): string => run(...inside(fabric, ...command))
+  const peers = Array.from({ length: BUSY_PEERS }, () => `[Peer]\nPublicKey = ${randomBytes(32).toString('base64')}\n`)
+  writeFileSync(file, `[Interface]\nPrivateKey = ${run('wg', 'genkey')}\n${peers.join('')}`, { mode: 0o600 })
+  run('ip', '-n', fabric, 'link', 'add', 'busy', 'type', 'wireguard')
+  at('wg', 'setconf', 'busy', file)
+  const again = `while wg genkey > ${file} && wg set busy private-key ${file}; do :; done`
+  const [command = '', ...args] = inside(fabric, 'sh', '-c', again)
+  const child = spawn(command, args, { stdio: 'ignore' })
+  return () => {
+    child.kill('SIGKILL')
+    run('ip', '-n', fabric, 'link', 'delete', 'busy')
+  }
+}
+
+const MOMENTS: readonly Moment[] = [
+  {
+    name: 'draining',
+    async reach(lab, round, slow) {
+      const node = nodeOf(lab, round)
+      await lab.agents.rotate(node)
+      await untilPhase(lab, node, 'draining', slow)
+      return { node }
+    },
+  },
+  {
+    name: 'waiting',
+    async reach(lab, round, slow) {
+      // For one that drains the other slot, and cannot tell the directory.
+      const [node, other] = await opposite(lab, round)
+      const letGo = takeFolder(lab, other)
+      await lab.agents.rotate(other)
+      await untilPhase(lab, other, 'draining', slow)
+      // Told in the tunnel, with the next probe.
+      await sleep(3000)
+      await lab.agents.rotate(node)
+      await untilPhase(lab, node, 'waiting', slow)
+      return { node, letGo }
+    },
+  },
+  {
+    name: 'rekeying',
+    async reach(lab, round, slow) {
+      const node = nodeOf(lab, round)
+      await lab.agents.rotate(node)
+      await untilPhase(lab, node, 'draining', slow)
+      const letGo = busyKernel(lab)
+      await untilPhase(lab, node, 'rekeying', slow)
+      return { node, letGo }
+    },
+  },
+  {
+    name: 'settling, before it can tell its key',
+    async reach(lab, round, slow) {
+      const node = nodeOf(lab, round)
       await lab.agents.rotate(node)
       await until(
-        `${node.name} ${phase}`,
-        async () => (await lab.agents.report(node)).rotation.phase === phase,
+        'the drain is published',
+        async () => {
+          const { rotation, directory } = await lab.agents.report(node)
+          return rotation.phase === 'draining' && directory.published
+        },
         30_000 * slow,
-        async () => lab.describe(node),
       )
-      await lab.agents.end(node, 'SIGKILL')
-      // Long enough for the others to notice, if they would.
-      await sleep(1000)
-      lab.agents.start(node, 'strict')
-      await lab.untilMode('strict', lab.nodes, 40_000 * slow)
-      await lab.untilSettled(lab.nodes, 60_000 * slow)
-      reports.push(await lab.traffic.mark(`killed while ${phase}`))
-    }
+      const letGo = takeFolder(lab, node)
+      await untilPhase(lab, node, 'settling', slow)
+      return { node, letGo }
+    },
+  },
+  {
+    name: 'settling, before the others hear of its key',
+    async reach(lab, round, slow) {
+      const node = nodeOf(lab, round)
+      lab.relay.weather = { ...FAIR, cut: (writer) => writer === node.name }
+      await lab.agents.rotate(node)
+      await untilPhase(lab, node, 'settling', slow)
+      const letGo = (): void => {
+        lab.relay.weather = FAIR
+      }
+      return { node, letGo }
+    },
+  },
+]
+
+/** Each moment, at another node each time; one of them in the short form. */
+export async function killAmidRotation(lab: Lab, slow: number): Promise<Figures> {
+  const reports: Report[] = []
+  const moments = LONG || filter !== '' ? MOMENTS : MOMENTS.slice(0, 1)
+  await lab.traffic.mark('before')
+  for (const [round, { name, reach }] of moments.entries()) {
+    const begun = performance.now()
+    const { node, letGo } = await reach(lab, round, slow)
+    await lab.agents.end(node, 'SIGKILL')
+    const killed = performance.now()
+    letGo?.()
+    // Long enough for the others to notice, if they would.
+    await sleep(1000)
+    lab.agents.start(node, 'strict')
+    await lab.untilMode('strict', lab.nodes, 40_000 * slow)
+    await lab.untilSettled(lab.nodes, 60_000 * slow)
+    const report = await lab.traffic.mark(`killed while ${name}`)
+    const seconds = [killed - begun, performance.now() - killed].map((ms) => (ms / 1000).toFixed(1))
+    const { lost, gapMs } = figuresOf([report], 0)
+    console.log(
+      `${node.name} was killed while ${name}, after ${seconds.join(' s; whole again after ')} s: ${lost} lost, gap ${gapMs} ms`,
+    )
+    lab.assertSmooth(report)
+    reports.push(report)
+  }
   const clear = await lab.clearFrames()
-  for (const report of reports) lab.assertSmooth(report)
   assert.equal(clear, 0, `clear text: ${await lab.clearSample()}`)
   return { kills: reports.length, ...figuresOf(reports, clear) }
 }

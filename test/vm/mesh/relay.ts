@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const POLL_MS = 20
+const POLL_MS = 50
 /** As a watch that lists again: what was lost on the way comes with it. */
 const RESYNC_MS = 2000
 
@@ -123,10 +123,16 @@ export class Relay {
   #deliver(writer: string, reader: string, file: string, text: string, number: number): void {
     // Cut while it was on its way.
     if (this.weather.cut(writer, reader)) return
+    try {
+      this.#write(reader, file, text)
+    } catch {
+      // The folder of the reader is away; it comes again when that is back.
+      this.#counts.lost++
+      return
+    }
     const key = `${writer} ${reader}`
     if ((this.#held.get(key) ?? 0) > number) this.#counts.overtaken++
     this.#held.set(key, Math.max(number, this.#held.get(key) ?? 0))
-    this.#write(reader, file, text)
     this.#counts.delivered++
   }
 
