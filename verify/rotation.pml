@@ -1,11 +1,12 @@
 /*
  * The rotation of keys in a two-slot mesh, for spin. Checked in every state: a packet that any node sends to any other through
- * the slot that it has chosen is read there. Checked of every run: it ends, and only when every rotation is over. README.md in
- * this folder says which variable is what in the code, what is assumed, and what is left out.
+ * the slot that it has chosen is read there, and nobody waits for whom it may not. Checked of every run: it ends, and only when
+ * every rotation is over. README.md in this folder says which variable is what in the code, what is assumed, what is left out, and
+ * why two nodes are enough for any number.
  *
  * Made for N (2, 3) nodes; of three, with -DSTAR, the pairs of node 0 only. The rest is read from the environment when a search
  * begins, so that one program does for many: the first ROTATORS nodes rotate ROUNDS times each, starting with any slot. CRASHES:
- * deaths of an agent, in all, at any step. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how
+ * deaths of an agent, in all, at any step, or "any" for any number. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how
  * often probes are lost in a row or what was announced grows old; any number of times when it is not set. ONE_MAIL=1: one
  * announcement under way in a pair. FAULT: an error put in on purpose, see README.md.
  */
@@ -26,12 +27,18 @@
 #define DEAF 11
 #define WORD_AGES 12
 #define NO_TURN 13
+#define OTHER_ORDER 14
+#define MUTE 15
 c_decl {
   static const char *const faults[] = { "", "NO_DRAIN", "NO_ACK", "NO_WAIT", "NO_ORDER", "YOUNGER", "OPEN_SLOT", "NO_AGE",
-    "REMOVE_FIRST", "NO_ADOPTION", "STALE_LIST", "DEAF", "WORD_AGES", "NO_TURN" };
+    "REMOVE_FIRST", "NO_ADOPTION", "STALE_LIST", "DEAF", "WORD_AGES", "NO_TURN", "OTHER_ORDER", "MUTE" };
   static int asGiven(const char *name, int otherwise) {
     const char *text = getenv(name);
     return text ? atoi(text) : otherwise;
+  }
+  static int anyGiven(const char *name) {
+    const char *text = getenv(name);
+    return text && !strcmp(text, "any");
   }
   static int faultGiven(void) {
     const char *text = getenv("FAULT");
@@ -41,7 +48,7 @@ c_decl {
   }
 }
 /* What is given: no part of the state. */
-hidden byte fault, rounds, rotators, oneMail, anyWhims;
+hidden byte fault, rounds, rotators, oneMail, anyWhims, anyCrashes;
 
 /* Names of steps, for reading a trail. */
 #ifdef TRAIL
@@ -96,6 +103,14 @@ byte crashes;
 byte whims;
 #define WHIM_LEFT (anyWhims || whims > 0)
 #define COUNT_WHIM whims = (anyWhims -> 0 : whims - 1)
+#define CRASH_LEFT (anyCrashes || crashes > 0)
+#define COUNT_CRASH crashes = (anyCrashes -> 0 : crashes - 1)
+/* With -DENDS a fault is progress: an endless run that is found has no more than finitely many, though any number is allowed. */
+#ifdef ENDS
+#define FAULT_OVER -> goto progressFault
+#else
+#define FAULT_OVER
+#endif
 #if N == 2
 byte cuts;
 bit cut;
@@ -124,7 +139,9 @@ bit restarted[N];       /* fault NO_ADOPTION only */
 #define KNOWN(i, j) ((met[P(i, j)] && heardFresh[P(i, j)]) -> heard[P(i, j)] : seen[P(i, j)])
 
 /* bannedSlot of src/wg/slots.ts. 0 or 1: the slot to leave; 2: none. */
-#define OLDER(i, j) (fault == NO_ORDER || since[i] < since[j] || (since[i] == since[j] && (i) < (j)))
+#define FIRST_OF_ALL(i, j) (since[i] < since[j] || (since[i] == since[j] && (i) < (j)))
+#define OLDER(i, j) (fault == NO_ORDER || \
+  (fault == OTHER_ORDER && since[i] == since[j] -> (i) > (j) : FIRST_OF_ALL(i, j)))
 #define BANNED(i, j) (DRAINS(own[i]) -> \
   ((!DRAINS(KNOWN(i, j)) || OLDER(i, j)) -> SLOT_OF(i, own[i]) : SLOT_OF(j, KNOWN(i, j))) : \
   (DRAINS(KNOWN(i, j)) -> SLOT_OF(j, KNOWN(i, j)) : 2))
@@ -205,33 +222,40 @@ inline replace(i, j, s) {
   sends[T(i, j, s)] = 0; reads[T(i, j, s)] = 0; stale[T(i, j, s)] = 0
 }
 
+/* CAN_: when a step is possible. */
+#define CAN_HANDSHAKE(i, j, s) (LINKED && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && \
+  reads[T(i, j, s)] && reads[T(j, i, s)] && !stale[T(i, j, s)] && !stale[T(j, i, s)]))
 #define HANDSHAKE(i, j, s) \
-  :: d_step { LINKED && FITS(i, j, s) && !(sends[T(i, j, s)] && sends[T(j, i, s)] && reads[T(i, j, s)] && reads[T(j, i, s)] \
-       && !stale[T(i, j, s)] && !stale[T(j, i, s)]) -> LOG("handshake %d %d %d\n", i, j, s) \
+  :: d_step { CAN_HANDSHAKE(i, j, s) -> LOG("handshake %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 1; sends[T(j, i, s)] = 1; reads[T(i, j, s)] = 1; reads[T(j, i, s)] = 1; \
      stale[T(i, j, s)] = 0; stale[T(j, i, s)] = 0; CHECK }
 /* A dump shows a handshake of the present keys, and a probe comes back. */
+#define CAN_OBSERVE(i, j, s) (sends[T(i, j, s)] && BOTH_WAYS(i, j, s) && !proven[T(i, j, s)] && !REKEYING(i, s))
 #define OBSERVE(i, j, s) \
-  :: d_step { sends[T(i, j, s)] && BOTH_WAYS(i, j, s) && !proven[T(i, j, s)] && !REKEYING(i, s) -> LOG("observe %d %d %d\n", i, j, s) \
+  :: d_step { CAN_OBSERVE(i, j, s) -> LOG("observe %d %d %d\n", i, j, s) \
      proven[T(i, j, s)] = 1; egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* Between the kernel's new key and our hearing of it nothing is proven by what was before. */
 #define REKEYING(i, s) (DRAINS(own[i]) && KEY_MADE(i) && TURN(i) == (s))
+#define CAN_AGE(i, j, s) (!FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]))
 #define AGE(i, j, s) \
-  :: d_step { !FITS(i, j, s) && !(stale[T(i, j, s)] && stale[T(j, i, s)]) -> LOG("age %d %d %d\n", i, j, s) \
+  :: d_step { CAN_AGE(i, j, s) -> LOG("age %d %d %d\n", i, j, s) \
      stale[T(i, j, s)] = 1; stale[T(j, i, s)] = 1 }
 /* In the 30 s between stale and dead an agent sees every handshake of its kernel, and handshakes that fit are made. */
 #define CAN_LEAVE(a, b, s) (egress[P(a, b)] == (s) && (CHOICE(a, b) != (s) || \
   (fault != NO_AGE && (FITS(a, b, 1 - (s)) || (sends[T(a, b, 1 - (s))] && !stale[T(a, b, 1 - (s))])))))
+#define CAN_RUN_OUT(i, j, s) (!FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] && \
+  (sends[T(i, j, s)] || sends[T(j, i, s)] || reads[T(i, j, s)] || reads[T(j, i, s)]) && \
+  !CAN_LEAVE(i, j, s) && !CAN_LEAVE(j, i, s))
 #define RUN_OUT(i, j, s) \
-  :: d_step { !FITS(i, j, s) && stale[T(i, j, s)] && stale[T(j, i, s)] \
-       && (sends[T(i, j, s)] || sends[T(j, i, s)] || reads[T(i, j, s)] || reads[T(j, i, s)]) \
-       && !CAN_LEAVE(i, j, s) && !CAN_LEAVE(j, i, s) -> LOG("run_out %d %d %d\n", i, j, s) \
+  :: d_step { CAN_RUN_OUT(i, j, s) -> LOG("run_out %d %d %d\n", i, j, s) \
      sends[T(i, j, s)] = 0; sends[T(j, i, s)] = 0; reads[T(i, j, s)] = 0; reads[T(j, i, s)] = 0; CHECK }
+#define CAN_CHOOSE(i, j) (CHOICE(i, j) != egress[P(i, j)])
 #define CHOOSE(i, j) \
-  :: d_step { CHOICE(i, j) != egress[P(i, j)] -> LOG("choose %d %d %d\n", i, j, egress[P(i, j)]) egress[P(i, j)] = CHOICE(i, j); CHECK }
+  :: d_step { CAN_CHOOSE(i, j) -> LOG("choose %d %d %d\n", i, j, egress[P(i, j)]) egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* Three probes in a row are lost on the present slot only: the other one it is, drained or not. */
 #define SUSPECT(i, j) \
-  :: d_step { WHIM_LEFT && USABLE(i, j, 0) && USABLE(i, j, 1) -> LOG("suspect %d %d %d\n", i, j, egress[P(i, j)]) COUNT_WHIM; egress[P(i, j)] = OTHER(i, j); CHECK }
+  :: d_step { WHIM_LEFT && USABLE(i, j, 0) && USABLE(i, j, 1) -> LOG("suspect %d %d %d\n", i, j, egress[P(i, j)]) COUNT_WHIM; egress[P(i, j)] = OTHER(i, j); CHECK } FAULT_OVER
+#define CAN_SEE(i, j) (seen[P(i, j)] < published[j])
 #define SEE(i, j, step) \
   :: d_step { seen[P(i, j)] + step <= published[j] -> LOG("see %d %d %d\n", i, j, seen[P(i, j)] + step) take(i, j, seen[P(i, j)] + step); CHECK }
 /* What i would say to j: only what somebody goes by. That is its drain, and, to who drains, that it knows and where it sends. */
@@ -243,19 +267,21 @@ inline replace(i, j, s) {
 #define UNDER_WAY(i, j) (mail[P(i, j)] && mailVersion[P(i, j)] == WORD(i) && mailEgress[P(i, j)] == ANSWER(i, j) && \
   mailAck[P(i, j)] == knows[P(i, j)] && mailCurrent[P(i, j)] == DRAINS(own[i]))
 #define ROOM(i, j) (!oneMail || !mail[P(j, i)])
+#define CAN_SAY(i, j) ((fault != MUTE || DRAINS(own[i])) && ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j))
 #define SAY(i, j) \
-  :: d_step { ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
+  :: d_step { CAN_SAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
      mail[P(i, j)] = 1; mailVersion[P(i, j)] = WORD(i); mailEgress[P(i, j)] = ANSWER(i, j); \
      mailAck[P(i, j)] = knows[P(i, j)]; mailCurrent[P(i, j)] = DRAINS(own[i]) }
+#define CAN_HEAR(i, j) mail[P(j, i)]
 #define HEAR(i, j) \
-  :: d_step { mail[P(j, i)] -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
+  :: d_step { CAN_HEAR(i, j) -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
      met[P(i, j)] = 1; heardFresh[P(i, j)] = 1; heard[P(i, j)] = mailVersion[P(j, i)]; \
      saidEgress[P(i, j)] = mailEgress[P(j, i)]; saidAck[P(i, j)] = mailAck[P(j, i)]; \
      knows[P(i, j)] = knows[P(i, j)] || mailCurrent[P(j, i)]; lose(j, i); \
      egress[P(i, j)] = CHOICE(i, j); CHECK }
 /* 30 s without a word. */
 #define GROW_OLD(i, j) \
-  :: d_step { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 }
+  :: d_step { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 } FAULT_OVER
 
 #if N == 3
 #define SEE_ALL(i, j) SEE(i, j, 1) SEE(i, j, 2)
@@ -275,24 +301,30 @@ inline replace(i, j, s) {
 
 #define REVIEW_ONE(i, j) egress[P(i, j)] = CHOICE(i, j)
 #define BEGIN_ONE(i, j) newEpoch(i, j); egress[P(i, j)] = CHOICE(i, j)
+/* What of a step is the node's own, and what each of its peers must allow. */
+#define READY_TO_BEGIN(i) (own[i] < LAST(i) && !DRAINS(own[i]) && own[i] == published[i])
+#define LETS_BEGIN(i, j) (PROVEN_OTHER(i, j) && NOT_CONTENDED(i, j))
 #define BEGIN(i, j, k) \
-  :: atomic { own[i] < LAST(i) && !DRAINS(own[i]) && own[i] == published[i] \
-       && BOTH(PROVEN_OTHER, i, j, k) && BOTH(NOT_CONTENDED, i, j, k) -> LOG("begin %d %d %d\n", i, own[i], SLOT_OF(i, own[i])) \
+  :: atomic { READY_TO_BEGIN(i) && BOTH(LETS_BEGIN, i, j, k) -> LOG("begin %d %d %d\n", i, own[i], SLOT_OF(i, own[i])) \
      if :: since[i] = 0 :: since[i] = 1 fi; \
      own[i]++; EACH(BEGIN_ONE, i, j, k); CHECK }
 /* The directory takes what was written; a later write may take its place before. */
+#define CAN_PUBLISH(i) (published[i] < own[i])
 #define PUBLISH(i, j, k) \
-  :: d_step { published[i] < own[i] -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
+  :: d_step { CAN_PUBLISH(i) -> LOG("publish %d %d %d\n", i, own[i], published[i]) published[i] = own[i] }
+#define READY_TO_ASK(i) (DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i))
+#define LETS_ASK(i, j) (LEFT(i, j) && PROVEN_OTHER(i, j))
 #define ASK(i, j, k) \
-  :: d_step { DRAINS(own[i]) && published[i] == own[i] && !asked[i] && !KEY_MADE(i) \
-       && BOTH(LEFT, i, j, k) && BOTH(PROVEN_OTHER, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1; \
+  :: d_step { READY_TO_ASK(i) && BOTH(LETS_ASK, i, j, k) -> LOG("ask %d %d %d\n", i, TURN(i), 0) asked[i] = 1; \
      EACH(REVIEW_ONE, i, j, k); CHECK }
 #define REKEY_ONE(i, j) sends[T(i, j, TURN(i))] = 0
+#define CAN_REKEY(i) (asked[i] && !KEY_MADE(i))
 #define REKEY(i, j, k) \
-  :: d_step { asked[i] && !KEY_MADE(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
+  :: d_step { CAN_REKEY(i) -> LOG("rekey %d %d %d\n", i, TURN(i), 0) EACH(REKEY_ONE, i, j, k); key[(i) * 2 + TURN(i)]++; CHECK }
 #define KEYED_ONE(i, j) proven[T(i, j, TURN(i))] = 0; newEpoch(i, j)
+#define CAN_KEYED(i) (DRAINS(own[i]) && KEY_MADE(i) && !restarted[i])
 #define KEYED(i, j, k) \
-  :: d_step { DRAINS(own[i]) && KEY_MADE(i) && !restarted[i] -> LOG("keyed %d %d %d\n", i, TURN(i), 0) EACH(KEYED_ONE, i, j, k); asked[i] = 0; since[i] = 0; own[i]++; \
+  :: d_step { CAN_KEYED(i) -> LOG("keyed %d %d %d\n", i, TURN(i), 0) EACH(KEYED_ONE, i, j, k); asked[i] = 0; since[i] = 0; own[i]++; \
      EACH(REVIEW_ONE, i, j, k); CHECK }
 
 inline die(i, j) {
@@ -309,9 +341,32 @@ inline die(i, j) {
 #define DIE_ONE(i, j) die(i, j)
 /* The agent dies and is back. It knows the kernel and the directory; a new key that is not published is found in `KEYED`. */
 #define CRASH(i, j, k) \
-  :: d_step { crashes > 0 && !EVERYONE_DONE -> LOG("crash %d %d %d\n", i, 0, 0) \
-     crashes--; restarted[i] = (fault == NO_ADOPTION); asked[i] = 0; own[i] = published[i]; EACH(DIE_ONE, i, j, k); CHECK }
+  :: d_step { CRASH_LEFT -> LOG("crash %d %d %d\n", i, 0, 0) \
+     COUNT_CRASH; restarted[i] = (fault == NO_ADOPTION); asked[i] = 0; own[i] = published[i]; EACH(DIE_ONE, i, j, k); CHECK } FAULT_OVER
 #define NODE(i, j, k) BEGIN(i, j, k) PUBLISH(i, j, k) ASK(i, j, k) REKEY(i, j, k) KEYED(i, j, k) CRASH(i, j, k)
+
+#if N == 2
+/*
+ * Who may wait for whom, so that no number of nodes waits in a circle (README.md). When neither the pair nor the nodes by
+ * themselves have anything left to do, faults apart, a node that is not done waits for this peer only if the peer drains the
+ * other slot, and, while it drains itself, only if the peer comes before it in the one order of all drains.
+ */
+#define STILL_SLOT(s) (!CAN_HANDSHAKE(0, 1, s) && !CAN_AGE(0, 1, s) && !CAN_RUN_OUT(0, 1, s) && \
+  !CAN_OBSERVE(0, 1, s) && !CAN_OBSERVE(1, 0, s))
+#define STILL_ONE(i, j) (!CAN_HEAR(i, j) && !CAN_SEE(i, j) && !CAN_PUBLISH(i) && !CAN_REKEY(i) && !CAN_KEYED(i) && \
+  !CAN_CHOOSE(i, j) && !CAN_SAY(i, j))
+#define STILL (!cut && !healing && STILL_ONE(0, 1) && STILL_ONE(1, 0) && STILL_SLOT(0) && STILL_SLOT(1))
+#define MAY_WAIT_FOR(i, j) (DRAINS_OTHER(i, j, own[j]) && (!DRAINS(own[i]) || FIRST_OF_ALL(j, i)))
+#define WELL(i, j) ((!DRAINS(own[i]) && own[i] == LAST(i)) || \
+  (READY_TO_BEGIN(i) && (LETS_BEGIN(i, j) || MAY_WAIT_FOR(i, j))) || \
+  (READY_TO_ASK(i) && (LETS_ASK(i, j) || MAY_WAIT_FOR(i, j))))
+#endif
+
+#ifdef PROJECT
+c_code {
+\#include "project.h"
+};
+#endif
 
 inline start(a, b) {
   sends[T(a, b, 0)] = 1; sends[T(a, b, 1)] = 1; reads[T(a, b, 0)] = 1; reads[T(a, b, 1)] = 1;
@@ -324,7 +379,8 @@ init {
   atomic {
     c_code {
       fault = faultGiven(); rounds = asGiven("ROUNDS", 1); rotators = asGiven("ROTATORS", N); oneMail = asGiven("ONE_MAIL", 0);
-      now.crashes = asGiven("CRASHES", 0); now.whims = asGiven("WHIMS", 0); anyWhims = !getenv("WHIMS");
+      now.crashes = asGiven("CRASHES", 0); anyCrashes = anyGiven("CRASHES");
+      now.whims = asGiven("WHIMS", 0); anyWhims = !getenv("WHIMS") || anyGiven("WHIMS");
     };
 #if N == 2
     c_code { now.cuts = asGiven("CUTS", 0); };
@@ -340,9 +396,14 @@ init {
 #endif
 #endif
   }
+again:
   do
+#ifdef PROJECT
+  :: c_expr { NOTED } -> assert(false)  /* three nodes are in a state that two cannot be in */
+#endif
   PAIR(0, 1)
 #if N == 2
+  :: d_step { STILL && !(WELL(0, 1) && WELL(1, 0)) -> LOG("still %d %d %d\n", own[0], own[1], 0) assert(false) }
   NODE(0, 1, 1)
   NODE(1, 0, 0)
   :: d_step { !cut && cuts > 0 && !EVERYONE_DONE -> LOG("cut %d %d %d\n", 0, 0, 0)
@@ -351,7 +412,7 @@ init {
        sends[T(0, 1, 0)] = 0; sends[T(0, 1, 1)] = 0; sends[T(1, 0, 0)] = 0; sends[T(1, 0, 1)] = 0;
        reads[T(0, 1, 0)] = 0; reads[T(0, 1, 1)] = 0; reads[T(1, 0, 0)] = 0; reads[T(1, 0, 1)] = 0;
        stale[T(0, 1, 0)] = 1; stale[T(0, 1, 1)] = 1; stale[T(1, 0, 0)] = 1; stale[T(1, 0, 1)] = 1;
-       heardFresh[P(0, 1)] = 0; heardFresh[P(1, 0)] = 0 }
+       heardFresh[P(0, 1)] = 0; heardFresh[P(1, 0)] = 0 } FAULT_OVER
   :: d_step { cut -> LOG("heal %d %d %d\n", 0, 0, 0) cut = 0; CHECK }
   /* What is sent makes handshakes. */
   :: d_step { healing && !cut && WORKS(0, 1, egress[P(0, 1)]) && WORKS(1, 0, egress[P(1, 0)]) -> LOG("healed %d %d %d\n", 0, 0, 0)
@@ -368,5 +429,12 @@ init {
 #endif
 #endif
   :: EVERYONE_DONE -> break
-  od
+  od;
+#ifdef ENDS
+  goto over;
+progressFault:
+  skip; goto again;
+over:
+  skip
+#endif
 }
