@@ -52,7 +52,7 @@ export const SMOKE: Sizes = {
   manyRules: 90,
   namesPerPod: 30,
   rounds: 1,
-  seconds: 0.5,
+  seconds: 0.2,
   slowLoads: 1,
   reloadPatterns: 600,
   reloadSeconds: 1,

@@ -107,10 +107,9 @@ async function systemCalls(context: Context, c: Contender, load: Load): Promise<
 }
 
 async function sampled(context: Context, c: Contender, load: Load, file: string): Promise<Shares> {
-  const seconds = Math.max(1, load.seconds)
-  const work = measure(context.field, c, { ...load, seconds: seconds + 1 })
+  const work = measure(context.field, c, { ...load, seconds: load.seconds + 1 })
   await sleep(300)
-  const [seen] = await Promise.all([sampleProcess(c.subject.pid, seconds, file), work])
+  const [seen] = await Promise.all([sampleProcess(c.subject.pid, load.seconds, file), work])
   return seen
 }
 
