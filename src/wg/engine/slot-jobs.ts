@@ -77,8 +77,11 @@ export class SlotJobs {
   }
 
   cutSessions(slot: Slot): void {
+    const name = this.#p.devices[slot]
     const job = async (): Promise<void> => {
-      await this.#p.driver.restart(this.#p.devices[slot])
+      // The sessions of a device that is gone are gone with it; and what makes it again waits behind this job.
+      if ((await this.#p.driver.read(name)) === undefined) return
+      await this.#p.driver.restart(name)
       await this.#p.lane.run(() => this.#p.routing.slotReplaced(slot))
     }
     this.#run(slot, 'ending the sessions of a key', job, () => true)

@@ -217,6 +217,23 @@ describe('what others do to the kernel is mended within two seconds, and counted
     }
   })
 
+  it('a device that is deleted before the sessions of a compromised key could be ended', async () => {
+    const world = await meshed()
+    let failed = 0
+    world.hook = (index, what) => {
+      if (index !== 0 || what !== 'driver.restart before') return
+      failed++
+      throw new Error('made to fail')
+    }
+    world.agent(0).engine.rotate(true)
+    await world.clock.until(() => failed > 0, 60_000)
+    expect(failed).toBeGreaterThan(0)
+    for (const slot of [0, 1] as const) world.kernel(0).deleteDevice(slot)
+    world.hook = () => undefined
+    await world.clock.until(() => world.sealed && world.idle, 120_000)
+    expect(world.sealed && world.idle).toBe(true)
+  })
+
   it('its record, removed or written by another', async () => {
     const world = await meshed()
     const key = (): unknown => world.directory.records.get('node-0')?.slots[0]?.publicKey
