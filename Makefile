@@ -56,7 +56,7 @@ docs: $(SETUP) ## write the generated pages: configuration, metrics
 	@node tools/docs.ts
 
 test: need-root build lab-programs vm-programs ## everything: checks, unit, kernel, sanitizers, model, end to end
-	@tools/test.sh types lint format imports unit verify asan-build kernel asan e2e
+	@tools/test.sh types lint format imports unit-1 unit-2 verify bench asan-build kernel asan e2e
 
 unit: $(SETUP)
 	@tools/test.sh unit

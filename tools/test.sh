@@ -12,10 +12,10 @@ mkdir -p "$claims"
 status=0
 
 # Those that may run side by side, the longest first, so that the lanes end together.
-SIDE_BY_SIDE='unit asan-build verify lint format types imports'
+SIDE_BY_SIDE='unit unit-1 unit-2 verify bench lint asan-build types format imports'
 
-vitest_part() { # project [more arguments]
-  vitest run --project "$1" --reporter=default --reporter=json --outputFile.json="$results/$1.json" "${@:2}"
+vitest_part() { # part, project [more arguments]
+  vitest run --project "$2" --reporter=default --reporter=json --outputFile.json="$results/$1.json" "${@:3}"
 }
 
 part() {
@@ -24,7 +24,8 @@ part() {
     lint) eslint . --max-warnings 0 ;;
     format) prettier --check --log-level warn . ;;
     imports) depcruise --config .dependency-cruiser.cjs src ;;
-    unit | kernel | e2e) vitest_part "$1" ;;
+    unit | bench | kernel | e2e) vitest_part "$1" "$1" ;;
+    unit-[12]) vitest_part "$1" unit --shard="${1#unit-}/2" ;;
     vm) VM_REPORT="$results/vm.json" node test/vm/run.ts ;;
     asan-build) make -C native asan ;;
     asan) make -C native asan-test ;;
