@@ -42,9 +42,12 @@ export function attributeU16(type: number, value: number): Uint8Array {
 }
 
 export function attributeU32(type: number, value: number): Uint8Array {
-  const payload = new Uint8Array(4)
-  new DataView(payload.buffer).setUint32(0, value, true)
-  return attribute(type, payload)
+  const out = new Uint8Array(NLA_HEADER_BYTES + 4)
+  const view = new DataView(out.buffer)
+  view.setUint16(0, out.length, true)
+  view.setUint16(2, type, true)
+  view.setUint32(NLA_HEADER_BYTES, value, true)
+  return out
 }
 
 /** With the final NUL. */

@@ -1,4 +1,4 @@
-import { align4, concatBytes, parseAttributes, readString } from './attributes.ts'
+import { align4, parseAttributes, readString } from './attributes.ts'
 import { NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSGERR_ATTR_MSG } from './constants.ts'
 
 /** struct nlmsghdr: u32 length, u16 type, u16 flags, u32 sequence, u32 port. */
@@ -15,14 +15,17 @@ export interface Message {
 
 /** `parts`: the family's fixed structure and its attributes, each padded to 4. */
 export function encodeMessage(type: number, flags: number, sequence: number, parts: readonly Uint8Array[]): Uint8Array {
-  const body = concatBytes(parts)
-  const out = new Uint8Array(HEADER_BYTES + body.length)
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, HEADER_BYTES))
   const view = new DataView(out.buffer)
   view.setUint32(0, out.length, true)
   view.setUint16(4, type, true)
   view.setUint16(6, flags, true)
   view.setUint32(8, sequence, true)
-  out.set(body, HEADER_BYTES)
+  let at = HEADER_BYTES
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
   return out
 }
 

@@ -1,5 +1,5 @@
 import { type Cidr, formatCidr, type Ip } from '../core/ip.ts'
-import { attribute, AttributeReader, attributeU32 } from './attributes.ts'
+import { AttributeReader, attributeU32, AttributeWriter } from './attributes.ts'
 import type { AsyncNetlinkConnection } from './async-connection.ts'
 import type { Request } from './batch.ts'
 import type { NetlinkConnection } from './connection.ts'
@@ -42,7 +42,10 @@ export interface Route {
   readonly source?: Ip
 }
 
-/** Body of a request that adds or deletes the route. */
+/** One request is written at a time. */
+const writer = new AttributeWriter()
+
+/** Body of a request that adds or deletes the route. A slot of thousands of peers has ten thousand. */
 export function encodeRoute(route: Route): Uint8Array[] {
   const header = new Uint8Array(ROUTE_BYTES)
   header[0] = route.destination.ip.family === 4 ? AF_INET : AF_INET6
@@ -51,13 +54,14 @@ export function encodeRoute(route: Route): Uint8Array[] {
   header[5] = route.protocol
   header[6] = route.scope
   header[7] = route.type
-  const parts = [header, attributeU32(RTA_TABLE, route.table)]
-  if (route.destination.bits > 0) parts.push(attribute(RTA_DST, route.destination.ip.bytes))
-  if (route.oif !== undefined) parts.push(attributeU32(RTA_OIF, route.oif))
-  if (route.metric !== undefined) parts.push(attributeU32(RTA_PRIORITY, route.metric))
-  if (route.source !== undefined) parts.push(attribute(RTA_PREFSRC, route.source.bytes))
-  if (route.nexthop !== undefined) parts.push(attributeU32(RTA_NH_ID, route.nexthop))
-  return parts
+  writer.reset()
+  writer.u32(RTA_TABLE, route.table)
+  if (route.destination.bits > 0) writer.bytes(RTA_DST, route.destination.ip.bytes)
+  if (route.oif !== undefined) writer.u32(RTA_OIF, route.oif)
+  if (route.metric !== undefined) writer.u32(RTA_PRIORITY, route.metric)
+  if (route.source !== undefined) writer.bytes(RTA_PREFSRC, route.source.bytes)
+  if (route.nexthop !== undefined) writer.u32(RTA_NH_ID, route.nexthop)
+  return [header, writer.take()]
 }
 
 /** Undefined when the message is no IPv4 or IPv6 route or is malformed. Tables have tens of thousands. */

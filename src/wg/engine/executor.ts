@@ -25,10 +25,14 @@ const MAX_REMEMBERED = 10_000
 
 interface Todo {
   /** Keys that the peer had here: taken out in the message that sets the new one. */
-  readonly replaces: Set<string>
-  readonly extra: Map<string, Cidr>
+  replaces: ReadonlySet<string>
+  extra: ReadonlyMap<string, Cidr>
   endpoint: boolean
 }
+
+/** Most have neither. */
+const NO_KEYS: ReadonlySet<string> = new Set()
+const NO_ADDRESSES: ReadonlyMap<string, Cidr> = new Map()
 
 interface Current {
   readonly of: WgState['peers']
@@ -132,16 +136,15 @@ export class Executor {
     slot: Slot,
     what: { replaces?: string | undefined; extra?: readonly Cidr[]; endpoint?: boolean } = {},
   ): void {
-    const todo = this.#program[slot].get(uid) ?? {
-      replaces: new Set(),
-      extra: new Map<string, Cidr>(),
-      endpoint: false,
-    }
+    const todo = this.#program[slot].get(uid) ?? { replaces: NO_KEYS, extra: NO_ADDRESSES, endpoint: false }
     if (what.replaces !== undefined) {
-      todo.replaces.add(what.replaces)
+      todo.replaces = new Set(todo.replaces).add(what.replaces)
       this.#outgoing[slot].add(what.replaces)
     }
-    for (const cidr of what.extra ?? []) todo.extra.set(formatCidr(cidr), cidr)
+    const extra = what.extra ?? []
+    if (extra.length > 0) {
+      todo.extra = new Map([...todo.extra, ...extra.map((cidr) => [formatCidr(cidr), cidr] as const)])
+    }
     todo.endpoint ||= what.endpoint ?? false
     this.#program[slot].set(uid, todo)
     this.#start()
