@@ -153,11 +153,12 @@ export function observeStamp(pair: Pair, slot: Slot, stamp: number, wallNow: num
   })
 }
 
-/** The result of a probe through a slot. */
-export const observeProbe = (pair: Pair, slot: Slot, answered: boolean): Pair =>
-  answered
-    ? withTunnel(pair, slot, { answered: true, lost: 0 })
-    : withTunnel(pair, slot, { lost: Math.min(pair.tunnels[slot].lost + 1, PROBES_LOST) })
+/** The result of a probe through a slot. Of thousands nearly all say what is known. */
+export function observeProbe(pair: Pair, slot: Slot, answered: boolean): Pair {
+  const tunnel = pair.tunnels[slot]
+  if (!answered) return withTunnel(pair, slot, { lost: Math.min(tunnel.lost + 1, PROBES_LOST) })
+  return tunnel.answered && tunnel.lost === 0 ? pair : withTunnel(pair, slot, { answered: true, lost: 0 })
+}
 
 /** Our own key of this slot changed at `wallMs`: what was proven with the old one counts no more. */
 export const forgetProof = (pair: Pair, slot: Slot, wallMs: number): Pair =>

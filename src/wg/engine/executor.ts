@@ -93,12 +93,19 @@ export class Executor {
 
   /** The peer was changed since, or is about to be: a dump does not tell what it is. */
   unsettled(uid: string, mark: number): boolean {
+    if (this.#pass < mark && this.#untouched()) return false
     return (
       (this.#touched.get(uid) ?? -1) >= mark ||
       this.#grow.has(uid) ||
       this.#unmovedSince.has(uid) ||
       SLOTS.some((slot) => this.#program[slot].has(uid) || this.#kick[slot].has(uid))
     )
+  }
+
+  /** Nothing waits: told without looking for each of thousands of peers. */
+  #untouched(): boolean {
+    const waiting = SLOTS.some((slot) => this.#program[slot].size + this.#kick[slot].size > 0)
+    return !waiting && this.#grow.size + this.#unmovedSince.size === 0
   }
 
   /** The same of a key that is to go. */

@@ -49,6 +49,12 @@ interface Track {
   doubts: number
 }
 
+interface Peer {
+  readonly uid: string
+  readonly tracks: readonly [Track, Track]
+  trafficUntil: number
+}
+
 /** Nothing was asked since the last answer. */
 const UNASKED = { lossSince: undefined, openSince: undefined, doubts: 0 } as const
 
@@ -69,9 +75,10 @@ export interface TunnelProbes {
 export class Probing {
   readonly counts = { answered: 0, lost: 0 }
   readonly #tuning: EngineTuning
-  readonly #tracks = new Map<string, readonly [Track, Track]>()
+  readonly #peers = new Map<string, Peer>()
+  /** Those of the last walk, in the order of the machine's table: found again without looking for them. */
+  #order: Peer[] = []
   readonly #probes = new Map<string, readonly [TunnelProbes, TunnelProbes]>()
-  readonly #trafficUntil = new Map<string, number>()
   readonly #repairedAt: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   #unsettled = { at: Number.NEGATIVE_INFINITY, is: false }
 
@@ -84,9 +91,9 @@ export class Probing {
   }
 
   forget(uid: string): void {
-    this.#tracks.delete(uid)
+    this.#peers.delete(uid)
+    this.#order = []
     this.#probes.delete(uid)
-    this.#trafficUntil.delete(uid)
   }
 
   /** Some tunnel is new and not proven: looked at more often. */
@@ -97,9 +104,11 @@ export class Probing {
   }
 
   #anyNew(state: WgState, now: number): boolean {
+    let place = 0
     for (const pair of state.peers) {
+      const tracks = this.#at(place++, pair)?.tracks
       for (const slot of SLOTS) {
-        const track = this.#tracks.get(pair.uid)?.[slot]
+        const track = tracks?.[slot]
         if (track !== undefined && now - track.since < NEW_MS && !everProven(pair, slot)) return true
       }
     }
@@ -116,10 +125,14 @@ export class Probing {
       Math.max(LEAST_TOGETHER, Math.ceil((state.peers.size * 2 * ASK_MS * SPREAD) / period))
     const restMs = rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
     const left = { stepping: share(stepMs), rest: share(restMs) }
+    let place = -1
     for (const pair of state.peers) {
+      place++
       if (!pair.probes) continue
-      const tracks = this.#tracksOf(pair, now)
-      const traffic = (this.#trafficUntil.get(pair.uid) ?? 0) > now
+      const peer = this.#at(place, pair) ?? this.#add(pair, now)
+      this.#order[place] = peer
+      const { tracks } = peer
+      const traffic = peer.trafficUntil > now
       for (const slot of SLOTS) {
         const track = tracks[slot]
         const { key } = pair.tunnels[slot]
@@ -152,7 +165,7 @@ export class Probing {
 
   /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
   result(result: ProbeResult, state: WgState, now: number): boolean {
-    const track = this.#tracks.get(result.uid)?.[result.slot]
+    const track = this.#peers.get(result.uid)?.tracks[result.slot]
     const key = state.peers.get(result.uid)?.tunnels[result.slot].key
     if (track === undefined || key !== track.key) return false
     const asked = now - (result.answered ? result.rttMs : LOST_MS)
@@ -172,13 +185,15 @@ export class Probing {
 
   /** Looks at what the peers sent and received since the dump before. `found`: by key. */
   traffic({ peers }: WgState, slot: Slot, found: ReadonlyMap<string, WgPeer>, now: number): void {
-    for (const { uid, tunnels } of peers) {
-      const { key } = tunnels[slot]
-      const peer = key === undefined ? undefined : found.get(key)
-      const track = this.#tracks.get(uid)?.[slot]
-      if (peer === undefined || track === undefined) continue
-      const bytes = peer.rxBytes + peer.txBytes
-      if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) this.#trafficUntil.set(uid, now + TRAFFIC_MS)
+    let place = 0
+    for (const pair of peers) {
+      const peer = this.#at(place++, pair)
+      const { key } = pair.tunnels[slot]
+      const device = key === undefined ? undefined : found.get(key)
+      if (peer === undefined || device === undefined) continue
+      const track = peer.tracks[slot]
+      const bytes = device.rxBytes + device.txBytes
+      if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) peer.trafficUntil = now + TRAFFIC_MS
       track.bytes = bytes
     }
   }
@@ -191,12 +206,13 @@ export class Probing {
     return SLOTS.find((slot) => {
       if (now - this.#repairedAt[slot] < this.#tuning.repairGapMs) return false
       if (state.rotation.phase !== 'idle' && state.rotation.slot === slot) return false
-      let [judged, lost] = [0, 0]
+      let [judged, lost, place] = [0, 0, -1]
       for (const pair of state.peers) {
+        place++
         if (!pair.probes || !everProven(pair, slot) || !usable(pair, otherSlot(slot), now)) continue
         if (drainOf(pair, now)?.slot === slot) continue
         judged++
-        const since = this.#tracks.get(pair.uid)?.[slot].lossSince
+        const since = this.#at(place, pair)?.tracks[slot].lossSince
         const long = since !== undefined && now - since >= this.#tuning.brokenAfterMs
         if (long && pair.tunnels[slot].lost >= PROBES_LOST) lost++
       }
@@ -206,9 +222,12 @@ export class Probing {
     })
   }
 
-  #tracksOf(pair: Pair, now: number): readonly [Track, Track] {
-    const known = this.#tracks.get(pair.uid)
-    if (known !== undefined) return known
+  #at(place: number, { uid }: Pair): Peer | undefined {
+    const peer = this.#order[place]
+    return peer?.uid === uid ? peer : this.#peers.get(uid)
+  }
+
+  #add(pair: Pair, now: number): Peer {
     const { idleProbeMs, fullProbeMs } = this.#tuning
     const track = (slot: Slot): Track => {
       const spread = spreadOf(`${pair.uid} ${slot}`)
@@ -221,9 +240,9 @@ export class Probing {
         ...UNASKED,
       }
     }
-    const tracks = [track(0), track(1)] as const
-    this.#tracks.set(pair.uid, tracks)
-    return tracks
+    const peer: Peer = { uid: pair.uid, tracks: [track(0), track(1)], trafficUntil: 0 }
+    this.#peers.set(pair.uid, peer)
+    return peer
   }
 
   #probesOf(uid: string): readonly [TunnelProbes, TunnelProbes] {
