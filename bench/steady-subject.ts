@@ -6,7 +6,9 @@
  * `node bench/steady-subject.ts PEERS ROUNDS SECONDS [silent]`; silent: peers that have no probes. Prints one line of JSON.
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { systemClock } from '../src/core/clock.ts'
 import { parseCidr, parseIp } from '../src/core/ip.ts'
 import { silentLog } from '../src/core/log.ts'
@@ -40,6 +42,7 @@ export interface SteadyFigures {
 const DEVICES = ['a0', 'a1'] as const
 const PORTS = [51_871, 51_872] as const
 const FWMARK = 0x1e00
+const SINK = join(import.meta.dirname, 'tools/sink.py')
 const PROBE_PORT_NUMBER = 51_873
 const MTU = 1408
 const OWN = [parseIp('10.1.0.1'), parseIp('fd00:1::1')]
@@ -207,18 +210,17 @@ class Turns {
   }
 }
 
-function layGround(): void {
+/** As a tunnel, a tun has no neighbours; another process takes what is sent to it. */
+async function layGround(): Promise<void> {
+  const sink = spawn('python3', [SINK, ...DEVICES], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(sink.stdout, 'data')
   const ip = (...args: readonly string[]): void => void execFileSync('ip', args, { stdio: 'ignore' })
   ip('link', 'set', 'lo', 'up')
-  for (const device of DEVICES) {
-    ip('link', 'add', device, 'mtu', String(MTU), 'type', 'veth', 'peer', 'name', `${device}p`)
-    // Nobody is asked for addresses of Ethernet, as on a tunnel.
-    for (const end of [device, `${device}p`]) ip('link', 'set', end, 'arp', 'off', 'up')
-  }
+  for (const device of DEVICES) ip('link', 'set', device, 'mtu', String(MTU), 'txqueuelen', '10000', 'up')
 }
 
 async function measure(peers: number, rounds: number, seconds: number, silent: boolean): Promise<SteadyFigures> {
-  layGround()
+  await layGround()
   const native = loadNative()
   const routing = createRouting(
     {
