@@ -8,6 +8,7 @@ import { inside, run } from '../support/datapath/in-namespace.ts'
 import { type Figures, sleep, until } from './harness.ts'
 import { figuresOf, type Lab } from './mesh/lab.ts'
 import type { Node } from './mesh/network.ts'
+import { badFlows } from './mesh/traffic.ts'
 
 /** A fault is repaired in this time on a machine of its own, ms. */
 export const REPAIR_MS = 2000
@@ -222,6 +223,8 @@ export async function firewall(lab: Lab, slow: number, port: number): Promise<Fi
           async () => lab.describe(from),
         )
     const cut = await lab.traffic.mark('blocked')
+    // Has the end of the silence in it, and nothing may be lost.
+    const moved = await lab.traffic.mark('left')
     // Handshakes fail only when they are tried again, so it takes a while until the path is known to be shut.
     let said = ''
     let verdict = ''
@@ -244,10 +247,11 @@ export async function firewall(lab: Lab, slow: number, port: number): Promise<Fi
     assert.equal(clear, 0, await lab.clearSample())
     assert.equal(cut.tcp.resets, 0)
     // Nobody else pays for it, and after the failover nothing is lost.
+    assert.equal(moved.udp.lost, 0, badFlows(moved))
     lab.assertSmooth(after)
     const others = cut.flows.filter(({ label, lost }) => lost > 0 && !touches(label, second))
     assert.deepEqual(others, [])
-    return { failoverMs: Math.round(took), namedMs: Math.round(named), ...figuresOf([cut, after], clear) }
+    return { failoverMs: Math.round(took), namedMs: Math.round(named), ...figuresOf([cut, moved, after], clear) }
   } finally {
     lab.network.unblock(second)
   }
