@@ -166,9 +166,11 @@ export class ScaleNode {
     const device = DEVICES[SLOT]
     run('ip', 'link', 'set', device, 'down')
     run('ip', 'link', 'set', device, 'name', `aside${this.#aside++}`)
-    await this.driver.create(DEVICES[SLOT], this.#options(SLOT))
+    const { publicKey } = await this.driver.create(device, this.#options(SLOT))
+    // Told as the engine tells it: else a rotation finds another key than it knows, takes that for its own work, and changes none.
+    this.#feed({ kind: 'keyMade', slot: SLOT, publicKey, wallMs: engineClock.wallMs() })
     await this.routing.slotReplaced(SLOT)
-    this.#dump = await this.driver.read(DEVICES[SLOT])
+    this.#dump = await this.driver.read(device)
   }
 
   /** What the agent does at every look: dump, machine, comparison, and what is missing is put in. How many were wrong. */

@@ -261,11 +261,13 @@ async function devices(node: ScaleNode, book: Book): Promise<void> {
     },
     SMALL,
   )
+  const { publicKey } = await node.dump()
   await both(
     'rotate the private key',
     () => node.rotate(),
     () => shell.run(`wg genkey | wg set ${TOOL} private-key /dev/stdin`),
   )
+  assert.notEqual((await node.dump()).publicKey, publicKey)
   await book.time('wg that does nothing', 'wg', () => shell.run('wg help >/dev/null'), SMALL)
 }
 
