@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { inside } from '../support/datapath/in-namespace.ts'
 import { Network } from '../vm/mesh/network.ts'
 import { Sniffer } from '../vm/mesh/sniffer.ts'
 import { Traffic } from '../vm/mesh/traffic.ts'
+import { scanProcess } from '../vm/scan.ts'
 
 const network = new Network(`vmi${process.pid}`, 3)
 const [first, second] = [network.node(1), network.node(2)]
@@ -114,4 +116,29 @@ test('a connection that is reset is counted, and only that', async () => {
   const broken = flows.filter(({ resets }) => resets > 0).map(({ label }) => label)
   expect(broken.every((label) => label.includes(first.pod) && label.endsWith('/4'))).toBe(true)
   expect(tcp.resets).toBeGreaterThan(0)
+})
+
+test('memory is searched whole: across the chunks that are read at once, behind zeros, and nothing is found that is not there', async () => {
+  const secret = randomBytes(32)
+  const zeros = Buffer.concat([Buffer.alloc(2), randomBytes(30)])
+  // So close to each other that some begin in one chunk and end in the next.
+  const room = Buffer.alloc(8 << 20)
+  const copies = Math.floor(room.length / 37) - 1
+  for (let i = 1; i <= copies; i++) secret.copy(room, i * 37)
+  const quiet = Buffer.alloc(1 << 20)
+  zeros.copy(quiet, 12_345)
+  // Never made of its octets here, so that it is nowhere.
+  const absent = secret.toString('hex').replaceAll(/./g, (digit) => (15 - parseInt(digit, 16)).toString(16))
+  const found = await scanProcess(process.pid, [
+    secret,
+    zeros,
+    { toString: () => absent } as unknown as Buffer,
+    Buffer.from(absent),
+  ])
+  expect(found.bytes).toBeGreaterThan(room.length)
+  expect(found.hits[0]).toBeGreaterThanOrEqual(copies + 1)
+  expect(found.hits[1]).toBeGreaterThanOrEqual(2)
+  expect(found.hits[2]).toBe(0)
+  expect(found.hits[3]).toBeGreaterThan(0)
+  expect(room.length + quiet.length).toBe(9 << 20)
 })

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { CASES } from '../compliance/wg-driver.ts'
 import { inside, Peer, run } from '../support/datapath/in-namespace.ts'
-import { privateKeyForms, scanMemory } from '../support/wg/key-scan.ts'
+import { privateKeyForms } from '../support/wg/key-scan.ts'
 import { test } from './harness.ts'
+import { scanProcess } from './scan.ts'
 
 const NAMESPACE = 'compliance'
 
@@ -38,7 +39,7 @@ async function keysInMemory(peer: Peer): Promise<{ bytes: number; keys: number }
     forms.push(...privateKeyForms('kwg7', inside(NAMESPACE)))
   }
   await peer.call('readOften', 'kwg7', 20)
-  const { bytes, hits } = scanMemory(await peer.call<number>('pid'), [Buffer.from(publicKey), ...forms])
+  const { bytes, hits } = await scanProcess(await peer.call<number>('pid'), [Buffer.from(publicKey), ...forms])
   await peer.call('delete', 'kwg7')
   assert.ok((hits[0] ?? 0) > 0, 'the public key is not found: the search is blind')
   assert.deepEqual(

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inside, run } from '../support/datapath/in-namespace.ts'
-import { privateKeyForms, scanMemory } from '../support/wg/key-scan.ts'
+import { privateKeyForms } from '../support/wg/key-scan.ts'
 import type { Figures } from './harness.ts'
 import type { Lab } from './mesh/lab.ts'
+import { scanProcess } from './scan.ts'
 
 const DEVICES = ['kwg0', 'kwg1']
 /** Not files: what the kernel shows. */
@@ -29,8 +30,10 @@ function keysOf(lab: Lab): { readonly known: Buffer[]; readonly secret: Buffer[]
 export async function keysInMemory(lab: Lab): Promise<Figures> {
   const { known, secret } = keysOf(lab)
   let bytes = 0
-  for (const node of lab.nodes) {
-    const found = scanMemory(lab.agents.pid(node), [...known, ...secret])
+  const scans = await Promise.all(
+    lab.nodes.map(async (node) => [node, await scanProcess(lab.agents.pid(node), [...known, ...secret])] as const),
+  )
+  for (const [node, found] of scans) {
     bytes += found.bytes
     const seen = found.hits.slice(0, known.length).filter((hits) => hits > 0).length
     assert.equal(seen, known.length, `${node.name}: public keys are not found: the search is blind`)

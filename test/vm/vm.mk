@@ -1,5 +1,5 @@
 # Instruments of the VM tests. Static: they run as they are in a guest and on this machine.
-VM_PROGRAMS := $(addprefix build/vm/programs/,traffic sniff door tsc)
+VM_PROGRAMS := $(addprefix build/vm/programs/,traffic sniff door scan tsc)
 
 .PHONY: vm-programs
 vm-programs: $(VM_PROGRAMS)
