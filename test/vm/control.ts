@@ -15,6 +15,10 @@ import { badFlows, Traffic } from './mesh/traffic.ts'
 
 const RATE = 100
 const TOLD_AFTER_MS = 1000
+/** Agents start meanwhile, and let packets wait. */
+const LATE_MS = 2000
+/** Of the first window, in which neighbours are found. */
+const FIRST_LATE_MS = 300
 
 const wg = (node: Node, ...args: readonly string[]): string => run(...inside(node.namespace, 'wg', ...args)).trim()
 
@@ -40,7 +44,7 @@ async function loseOnPurpose(): Promise<Figures> {
   network.build()
   const [first, second] = [network.node(1), network.node(2)]
   const traffic = new Traffic()
-  await traffic.late(1000)
+  await traffic.late(FIRST_LATE_MS)
   const sniffer = await Sniffer.open(network.fabric, network.ports, PROTECTED)
   const keys = network.nodes.map(newKey)
   for (const [i, node] of network.nodes.entries()) {
@@ -61,6 +65,7 @@ async function loseOnPurpose(): Promise<Figures> {
   for (const [from, to] of network.podEnds(first, second)) await traffic.udp('pod', from, to, RATE)
   await traffic.start()
   await traffic.mark('begin')
+  await traffic.late(LATE_MS)
   await sleep(500)
   const quiet = await traffic.mark('quiet')
 

@@ -2,6 +2,8 @@
 import { formatResult, type TestResult } from './protocol.ts'
 
 export type Figures = Readonly<Record<string, number>>
+/** What is known a while after a test: the next one need not wait for it. */
+export type Later = () => Promise<Figures>
 
 /** Only tests whose name has it, or one of several between commas. */
 export const filter = process.env['TESTS'] ?? ''
@@ -12,27 +14,43 @@ export const LONG = process.env['VM_LONG'] === '1'
 const LOOK_MS = 150
 
 let failed = 0
+const open: Promise<void>[] = []
 
 export const wanted = (...names: readonly string[]): boolean =>
   names.some((name) => filter.split(',').some((part) => name.includes(part)))
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+function tell(name: string, milliseconds: number, outcome: Pick<TestResult, 'ok' | 'error' | 'figures'>): void {
+  if (!outcome.ok) failed++
+  console.log(formatResult({ name, ...outcome, milliseconds: Math.round(milliseconds) }))
+}
+
 /** Is passed over when TESTS names others, unless others stand on it. The function gives what was counted. */
 export async function test(
   name: string,
-  act: () => Promise<Figures | undefined>,
+  act: () => Promise<Figures | Later | undefined>,
   options: { readonly always?: boolean } = {},
 ): Promise<void> {
   if (!wanted(name) && options.always !== true) return
   const start = performance.now()
-  let result: Omit<TestResult, 'milliseconds'>
+  let took = 0
+  const failure = (error: unknown): void =>
+    tell(name, performance.now() - start, { ok: false, error: messageOf(error) })
+  const success = (figures: Figures | undefined): void => tell(name, took, { ok: true, ...(figures && { figures }) })
   try {
     const figures = await act()
-    result = { name, ok: true, ...(figures && { figures }) }
+    took = performance.now() - start
+    if (typeof figures === 'function') open.push(figures().then(success, failure))
+    else success(figures)
   } catch (error) {
-    failed++
-    result = { name, ok: false, error: error instanceof Error ? error.message : String(error) }
+    failure(error)
   }
-  console.log(formatResult({ ...result, milliseconds: Math.round(performance.now() - start) }))
+}
+
+/** Until all is known of the tests that have been. */
+export async function settled(): Promise<void> {
+  await Promise.all(open)
 }
 
 export const sleep = async (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

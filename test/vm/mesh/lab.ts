@@ -88,8 +88,11 @@ export class Lab {
   /** Namespaces and traffic; packets go in the clear until agents start. */
   async open(): Promise<void> {
     this.network.build()
-    // Machines where the program does the work need not have netem.
-    if (this.#options.driver !== 'userspace') this.network.delay(0)
+    // Machines where the program does the work need not have netem and clsact.
+    if (this.#options.driver !== 'userspace') {
+      this.network.delay(0)
+      this.network.readyForPrograms()
+    }
     this.#traffic = new Traffic()
     await this.#traffic.late(FIRST_LATE_MS)
     this.#sniffer = await Sniffer.open(this.network.fabric, this.network.ports, PROTECTED)
@@ -114,6 +117,16 @@ export class Lab {
       }
       for (const [from, to] of this.network.hostEnds(a, b)) await this.traffic.udp('node', from, to, NODE_RATE)
     }
+  }
+
+  /** Ends a window of the traffic now; what it says is known when late packets were waited for, and the next has begun. */
+  window(name: string): Promise<Report> {
+    return watched(this.traffic.mark(name))
+  }
+
+  /** The same, and nothing is sent any more. */
+  lastWindow(name: string): Promise<Report> {
+    return watched(this.traffic.stop(name))
   }
 
   /** Frames of protected prefixes seen on the underlay since this was asked last. */
@@ -147,21 +160,32 @@ export class Lab {
 
   /** Every agent of these sees every other one in this mode. */
   async untilMode(mode: Target, nodes: readonly Node[] = this.nodes, timeoutMs = 60_000): Promise<number> {
+    // Each answer costs an agent some time: those that have not come so far are asked, and in the end all of them.
+    let left: readonly Node[] = nodes
+    const firstBehind = async (): Promise<number> => {
+      for (const [i, node] of left.entries()) if (!(await this.#sees(node, mode, nodes))) return i
+      return -1
+    }
     return until(
       `all pairs ${mode}`,
       async () => {
-        for (const node of nodes) {
-          const peers = await this.peersOf(node)
-          if (!this.agents.runs(node)) throw new Error(`the agent of ${node.name} has ended\n${this.agents.log(node)}`)
-          if ((await this.agents.report(node).catch(() => undefined)) === undefined) return false
-          const others = nodes.filter((other) => other !== node)
-          if (!others.every(({ name }) => peers.some((peer) => peer.name === name && isIn(peer, mode)))) return false
-        }
-        return true
+        const behind = await firstBehind()
+        if (behind >= 0) left = left.slice(behind)
+        else if (left.length === nodes.length) return true
+        else left = nodes
+        return false
       },
       timeoutMs,
       async () => (await Promise.all(nodes.map(async (node) => this.describe(node)))).join('\n'),
     )
+  }
+
+  async #sees(node: Node, mode: Target, nodes: readonly Node[]): Promise<boolean> {
+    if (!this.agents.runs(node)) throw new Error(`the agent of ${node.name} has ended\n${this.agents.log(node)}`)
+    const peers = await this.agents.peers(node).catch(() => undefined)
+    if (peers === undefined) return false
+    const others = nodes.filter((other) => other !== node)
+    return others.every(({ name }) => peers.some((peer) => peer.name === name && isIn(peer, mode)))
   }
 
   /** Empty while the agent does not answer. */
@@ -246,6 +270,12 @@ export class Lab {
     this.network.remove()
     rmSync(this.root, { recursive: true, force: true })
   }
+}
+
+/** Who waits for it comes later. */
+function watched<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
 }
 
 /** What the summary of a run is made of. */

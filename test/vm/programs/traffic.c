@@ -15,7 +15,8 @@
 #include <sys/epoll.h>
 #include "wire.h"
 
-enum { MAX_FLOWS = 512, SMALL = 64, LARGE = 1360, MAX_RECORD = 16384, MAGIC = 0x53454b49 };
+// TICK: packets are sent so much late at most, ms, so that many of them cost one turn.
+enum { TICK = 4, MAX_FLOWS = 512, SMALL = 64, LARGE = 1360, MAX_RECORD = 16384, MAGIC = 0x53454b49 };
 
 struct window {
 	uint32_t from, to; // sequence numbers sent in it
@@ -474,7 +475,7 @@ int main(void)
 	if (epoll_fd < 0 || fcntl(0, F_SETFL, O_NONBLOCK) < 0)
 		return 2;
 	for (;;) {
-		int ready = epoll_wait(epoll_fd, events, 128, 1);
+		int ready = epoll_wait(epoll_fd, events, 128, TICK);
 		int64_t now = now_ns();
 		if (now - loop_last > loop_gap)
 			loop_gap = now - loop_last;
