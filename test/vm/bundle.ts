@@ -1,21 +1,32 @@
-/** Makes the agent of the guest start sooner: as one file, and with its code compiled beforehand. */
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+/** Programs of ours as one file each, and the agent of the guest so that it starts sooner: with its code compiled (warm.ts). */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
 import { rolldown } from 'rolldown'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** Where the guest has the checkout. */
 export const HOME = '/sekisho'
-const BUNDLE = 'build/vm/agent.mjs'
-/** Long enough to be started whole, s. */
-const WARM_SECONDS = 5
+const AGENT = 'build/vm/agent.cjs'
+const START = 'build/vm/start.cjs'
+/** Compiled code of the agent. */
+export const COMPILED = 'build/vm/agent.compiled'
+/** In the environment of an agent that writes what it has compiled when it ends. */
+export const WRITE_COMPILED = 'VM_WRITE_COMPILED'
+
+const MAIN = join(ROOT, 'src/main.ts')
+
+/** A script cannot wait at its top; only a module can. */
+function asScript(code: string): string {
+  const [, imports, rest] = /^((?:import .*\n)+)([^]*)$/.exec(code) ?? []
+  if (imports === undefined || rest === undefined) throw new Error('src/main.ts does not begin with its imports')
+  return `${imports}void (async () => {\n${rest}\n})()\n`
+}
 
 /**
- * Puts a program of ours into `home` as one file. Without KVM the loader of Node needs half a minute for hundreds of modules.
+ * Puts a program of ours into one file. Without KVM the loader of Node needs half a minute for hundreds of modules.
  * Nothing else is changed; `import.meta.url` and `import.meta.dirname` stay those of each module.
  */
-export async function bundle(input: string, file: string): Promise<void> {
+export async function bundle(input: string, file: string, format: 'esm' | 'cjs' = 'esm'): Promise<void> {
   const made = await rolldown({
     input: join(ROOT, input),
     platform: 'node',
@@ -26,8 +37,8 @@ export async function bundle(input: string, file: string): Promise<void> {
         name: 'place',
         transform: {
           order: 'pre',
-          handler(code, id) {
-            if (!code.includes('import.meta.')) return null
+          handler(text, id) {
+            const code = id === MAIN && format === 'cjs' ? asScript(text) : text
             const path = `${HOME}/${relative(ROOT, id)}`
             return {
               code: code
@@ -39,7 +50,9 @@ export async function bundle(input: string, file: string): Promise<void> {
       },
     ],
   })
-  await made.write({ file, format: 'esm', codeSplitting: false })
+  // Names stay as they are, for who reads a trace; spaces cost time to read.
+  const minify = { compress: false, mangle: false, codegen: { removeWhitespace: true } }
+  await made.write({ file, format, codeSplitting: false, minify })
   await made.close()
 }
 
@@ -72,51 +85,31 @@ export const EMULATED = [
   ].map((name) => `--no-enable-${name}`),
 ].join(' ')
 
-/** Puts the agent into `home` as one file, and lets the launcher there run it. */
+/**
+ * Node's own cache has only what is compiled when a file is read, and each function is compiled again when it is called
+ * first. This has what a run of the agent has called.
+ */
+const STARTER = `'use strict'
+const { existsSync, readFileSync, writeFileSync } = require('node:fs')
+const { Script } = require('node:vm')
+const filename = __dirname + '/${basename(AGENT)}'
+const compiled = __dirname + '/${basename(COMPILED)}'
+const cachedData = existsSync(compiled) ? readFileSync(compiled) : undefined
+const source = readFileSync(filename, 'utf8')
+const script = new Script('(function (exports, require, module, __filename, __dirname) {' + source + '\\n})', { filename, cachedData })
+if (script.cachedDataRejected) process.stderr.write('the compiled code is refused\\n')
+if (process.env.${WRITE_COMPILED}) process.on('exit', () => writeFileSync(compiled, script.createCachedData()))
+script.runInThisContext()(exports, require, module, filename, __dirname)
+`
+
+/** Puts the agent into `home`, and lets the launcher there run it. */
 export async function bundleAgent(home: string): Promise<void> {
-  await bundle('src/main.ts', join(home, BUNDLE))
+  await bundle('src/main.ts', join(home, AGENT), 'cjs')
+  writeFileSync(join(home, START), STARTER)
   const launcher = readFileSync(join(home, 'bin/sekisho'), 'utf8')
   const changed = launcher
     .replace('exec "$node" ', `exec "$node" ${EMULATED} `)
-    .replace('$home/src/main.ts', `$home/${BUNDLE}`)
-  if (!changed.includes(EMULATED) || !changed.includes(BUNDLE)) throw new Error('bin/sekisho starts another program')
+    .replace('$home/src/main.ts', `$home/${START}`)
+  if (!changed.includes(EMULATED) || !changed.includes(START)) throw new Error('bin/sekisho starts another program')
   writeFileSync(join(home, 'bin/sekisho'), changed)
-}
-
-const CONFIG = {
-  node: { name: 'warm', uid: 'warm', addresses: ['127.0.0.1'] },
-  datapath: { mode: 'off', bpffs: '/tmp/bpf' },
-  state: { dir: '/tmp/state' },
-  wireguard: {
-    mode: 'manage',
-    driver: 'kernel',
-    prefixes: ['10.1.1.0/24'],
-    endpoints: ['127.0.0.1'],
-    directory: { path: '/tmp' },
-  },
-}
-
-/**
- * Starts the agent once where the guest will have it, so that Node writes compiled code into `build`: in the guest's files,
- * with namespaces of its own, where it finds no WireGuard and does nothing. Without root there is no such place: then the
- * guest compiles by itself, and is slower.
- */
-export function warmUp(base: string, home: string): void {
-  if (process.geteuid?.() !== 0) return
-  for (const folder of [HOME, 'tmp', 'proc', 'dev']) mkdirSync(join(base, folder), { recursive: true })
-  writeFileSync(join(home, 'build/warm.yaml'), JSON.stringify(CONFIG))
-  const script = `
-    mount --bind '${home}' '${base}${HOME}'
-    mount -t proc proc '${base}/proc'
-    mount -t tmpfs tmp '${base}/tmp'
-    mount -t tmpfs dev '${base}/dev'
-    mknod '${base}/dev/null' c 1 3; mknod '${base}/dev/urandom' c 1 9
-    mkdir '${base}/tmp/bpf'
-    ip link set lo up
-    timeout -s TERM ${WARM_SECONDS} chroot '${base}' /bin/sh ${HOME}/bin/sekisho agent --config ${HOME}/build/warm.yaml
-    rmdir '${base}/tmp/bpf'`
-  execFileSync('unshare', ['--mount', '--net', 'sh', '-c', script], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { PATH: `${process.env['PATH'] ?? ''}:/usr/bin:/bin` },
-  })
 }

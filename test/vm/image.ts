@@ -14,7 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { bundle, bundleAgent, EMULATED, HOME, warmUp } from './bundle.ts'
+import { bundle, bundleAgent, EMULATED, HOME } from './bundle.ts'
+import { warmUp } from './warm.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const BUILD = join(ROOT, 'build/vm')
@@ -55,25 +56,40 @@ export function archive(folder: string, out: string): void {
   )
 }
 
+/** Fetches a package into `debs` and gives its path; undefined when apt does not know it, or knows one that is gone. */
+function fetchKernel(name: string | undefined, debs: string): string | undefined {
+  if (name === undefined) return undefined
+  const find = (): string | undefined => readdirSync(debs).find((file) => file.startsWith(`${name}_`))
+  try {
+    if (find() === undefined) run('apt-get', ['download', '-q', name], debs)
+  } catch {
+    return undefined
+  }
+  const file = find()
+  return file === undefined ? undefined : join(debs, file)
+}
+
 /** Downloads the newest kernel of a line, unless it is there, and unpacks it. */
-export function prepareKernel(line: string): Kernel {
+export function prepareKernel(line: string, lists: 'fresh' | 'any' = 'any'): Kernel {
   const meta = META_PACKAGES[line]
   if (meta === undefined) throw new Error(`no kernel ${line}: ${Object.keys(META_PACKAGES).join(', ')}`)
   const name = /Depends: (linux-image-\S+)/.exec(run('apt-cache', ['depends', meta]))?.[1]
-  if (name === undefined) throw new Error(`apt does not know ${meta}: run apt-get update`)
-  const version = name.replace('linux-image-', '')
+  const version = name?.replace('linux-image-', '') ?? ''
   const folder = join(BUILD, 'kernels', version)
   const image = join(folder, `boot/vmlinuz-${version}`)
   const modules = join(folder, 'modules.cpio')
-  if (!existsSync(image)) {
+  if (name === undefined || !existsSync(image)) {
     const debs = join(BUILD, 'debs')
     mkdirSync(debs, { recursive: true })
-    if (!readdirSync(debs).some((file) => file.startsWith(`${name}_`))) run('apt-get', ['download', '-q', name], debs)
-    const deb = readdirSync(debs).find((file) => file.startsWith(`${name}_`))
-    if (deb === undefined) throw new Error(`${name} cannot be downloaded`)
+    const deb = fetchKernel(name, debs)
+    if (deb === undefined) {
+      if (lists === 'fresh') throw new Error(`apt has no package for ${meta}`)
+      run('apt-get', ['update', '-qq'])
+      return prepareKernel(line, 'fresh')
+    }
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
-    run('dpkg-deb', ['-x', join(debs, deb), folder])
+    run('dpkg-deb', ['-x', deb, folder])
     run('depmod', ['-b', folder, version])
   }
   // Made anew each time, as the list of modules may have changed.
@@ -117,7 +133,9 @@ function addLibraries(path: string, put: (from: string, to: string) => void): vo
 export function prepareBase(): string {
   const out = join(BUILD, 'base.cpio')
   const programs = PROGRAMS.map((name) => run('sh', ['-c', `command -v ${name}`]).trim())
-  const stamp = [process.execPath, process.version, ...programs.map((path) => realpathSync(path))].join('\n')
+  const stamp = ['stripped', process.execPath, process.version, ...programs.map((path) => realpathSync(path))].join(
+    '\n',
+  )
   if (existsSync(out) && existsSync(`${out}.stamp`) && readFileSync(`${out}.stamp`, 'utf8') === stamp) return out
   const stage = join(BUILD, 'base')
   rmSync(stage, { recursive: true, force: true })
@@ -126,30 +144,23 @@ export function prepareBase(): string {
   symlinkSync('busybox', join(stage, 'bin/sh'))
   for (const path of programs) addProgram(stage, path, `/usr/bin/${basename(path)}`)
   addProgram(stage, process.execPath, '/usr/bin/node')
+  // A seventh of what is unpacked at each boot is symbols.
+  run('strip', ['--strip-unneeded', join(stage, 'usr/bin/node')])
   archive(stage, out)
   writeFileSync(`${out}.stamp`, stamp)
   return out
 }
 
-/** Packages that run, by the lock file. */
-function packages(): string[] {
-  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
-    packages: Record<string, { dev?: boolean; optional?: boolean }>
-  }
-  return Object.entries(lock.packages)
-    .filter(([path, { dev }]) => path !== '' && dev !== true && existsSync(join(ROOT, path)))
-    .map(([path]) => path)
-}
-
-/** The checkout as it is now: sources, tests, the addon with its libraries, packages that run. */
+/** Of the checkout as it is now what runs: programs as one file each, the addon with its libraries, BPF objects. */
 export async function prepareCheckout(): Promise<string> {
   const stage = join(BUILD, 'checkout')
   const out = join(BUILD, 'checkout.cpio')
   rmSync(stage, { recursive: true, force: true })
   const home = join(stage, HOME)
   mkdirSync(join(home, 'build'), { recursive: true })
-  for (const path of ['src', 'test', 'bin', 'package.json', ...packages()])
-    cpSync(join(ROOT, path), join(home, path), { recursive: true, dereference: false })
+  for (const path of ['bin', 'package.json']) cpSync(join(ROOT, path), join(home, path), { recursive: true })
+  // The launcher looks for it; it is in the agent's file.
+  mkdirSync(join(home, 'node_modules/fastify'), { recursive: true })
   for (const file of readdirSync(join(ROOT, 'build')))
     if (/\.(node|o)$/.test(file) && !file.includes('asan'))
       copyFileSync(join(ROOT, 'build', file), join(home, 'build', file))
