@@ -1,7 +1,7 @@
 /** The real agents on kernel WireGuard, under traffic: enabling, rotation, faults, disabling. */
 import assert from 'node:assert/strict'
 import { badDirectory, killAmidRotation, rebirth } from './crash.ts'
-import { type Figures, filter, type Later, LONG, sleep, test } from './harness.ts'
+import { type Figures, filter, type Later, LONG, settled, sleep, test } from './harness.ts'
 import { firewall, heal } from './heal.ts'
 import { keysInMemory, keysOnDisk } from './keys.ts'
 import { figuresOf, Lab } from './mesh/lab.ts'
@@ -23,6 +23,8 @@ export async function testSeal(): Promise<void> {
   await test('T-KEYDISK: private keys are in no file', () => keysOnDisk(lab))
   if (LONG || filter !== '')
     await test('T-DISABLE: one node after the other is unsealed under UDP and TCP', () => disable(lab))
+  // The last window is still open.
+  await settled()
   await lab.close()
 }
 
