@@ -55,8 +55,8 @@ imports: $(SETUP)
 docs: $(SETUP) ## write the generated pages: configuration, metrics
 	@node tools/docs.ts
 
-test: need-root build lab-programs vm-programs ## everything: checks, unit, kernel, sanitizers, model, end to end
-	@tools/test.sh types lint format imports unit-1 unit-2 verify bench asan-build kernel asan e2e
+test: need-root build lab-programs vm-images ## everything: checks, unit, model, kernel, sanitizers, end to end, guests
+	@tools/test.sh types lint format imports unit-1 unit-2 verify bench asan-build kernel asan e2e vm
 
 unit: $(SETUP)
 	@tools/test.sh unit
@@ -70,8 +70,7 @@ asan: build
 verify: $(SETUP) ## check the model of the key rotation with spin: some minutes; make test does the bounded form
 	@tools/verify.sh full
 
-test-vm: build vm-programs ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
-	@tools/setup-apt.sh vm
+test-vm: build vm-images ## boot Debian's kernels in QEMU: real WireGuard (KERNELS=6.1 for one, VM_JSON=file for a summary)
 	@node test/vm/run.ts $(KERNELS)
 
 bench: need-root build vm-programs ## compare with dnsdist; writes bench/results and docs/performance.md
