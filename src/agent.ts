@@ -13,8 +13,9 @@ import { createMetrics } from './metrics/registry.ts'
 import { loadNative } from './native/load.ts'
 import { listAddresses, NETLINK_ROUTE, openConnection } from './netlink/netlink.ts'
 
-/** Peers are told within two seconds of another address. */
-const NODE_ADDRESSES_MS = 1000
+/** How often the node's addresses are read, ms. Peers are told of another one within two seconds; for policy five are enough. */
+const ADDRESSES_SEAL_MS = 1000
+const ADDRESSES_GATE_MS = 5000
 /** Every how often it is asked which of the addresses others can use, changed or not: that is a look at all routes. */
 const USABLE_EVERY = 5
 /** How long /readyz says no before anything ends, ms: probes and load balancers see it first. */
@@ -71,19 +72,22 @@ export async function runAgent(config: Config, overrides: AgentOverrides = {}): 
     stops.add(() => seal?.stop())
 
     let looks = 0
-    const watch = setInterval(() => {
-      try {
-        const now = nodeAddresses()
-        const changed = addressesKey(now) !== addressesKey(addresses)
-        // Whatever the list says: which of them others can use depends on the default route, and on DAD.
-        if (changed || ++looks % USABLE_EVERY === 0) seal?.addressesChanged()
-        if (!changed) return
-        addresses = now
-        gate?.nodeAddresses(now)
-      } catch (error) {
-        log.warn({ err: error }, 'addresses of the node could not be read; they are read again')
-      }
-    }, NODE_ADDRESSES_MS)
+    const watch = setInterval(
+      () => {
+        try {
+          const now = nodeAddresses()
+          const changed = addressesKey(now) !== addressesKey(addresses)
+          // Whatever the list says: which of them others can use depends on the default route, and on DAD.
+          if (changed || ++looks % USABLE_EVERY === 0) seal?.addressesChanged()
+          if (!changed) return
+          addresses = now
+          gate?.nodeAddresses(now)
+        } catch (error) {
+          log.warn({ err: error }, 'addresses of the node could not be read; they are read again')
+        }
+      },
+      seal === undefined ? ADDRESSES_GATE_MS : ADDRESSES_SEAL_MS,
+    )
     stops.add(() => clearInterval(watch))
 
     if (gate === undefined) log.info({ node, http: http.port }, 'the seal runs, without the gate')

@@ -36,8 +36,23 @@ interface Reloads {
   missed: number
 }
 
-/** Writes a new version each second while `busy`, and asks until it is in force. */
-async function reloadEachSecond(
+function write(agent: Agent, text: string): void {
+  writeFileSync(join(agent.policyDirectory, '.next'), text)
+  renameSync(join(agent.policyDirectory, '.next'), join(agent.policyDirectory, FILE))
+}
+
+/** Writes a new version each second while `busy`. Nobody asks when it is in force: a dig a look would be a load of its own. */
+async function reloadEachSecond(agent: Agent, texts: readonly string[], busy: () => boolean): Promise<void> {
+  for (const text of texts) {
+    if (!busy()) break
+    const started = performance.now()
+    write(agent, text)
+    await sleep(Math.max(0, 1000 - (performance.now() - started)))
+  }
+}
+
+/** The same, and asks until each version is in force. */
+async function timeReloads(
   context: Context,
   agent: Agent,
   texts: readonly string[],
@@ -47,9 +62,8 @@ async function reloadEachSecond(
   for (const [n, text] of texts.entries()) {
     if (!busy()) break
     const started = performance.now()
-    writeFileSync(join(agent.policyDirectory, '.next'), text)
+    write(agent, text)
     const written = performance.now()
-    renameSync(join(agent.policyDirectory, '.next'), join(agent.policyDirectory, FILE))
     if (await allowed(context, `n9v${n + 1}.ep-0.bench.test`)) reloads.inForceMs.push(performance.now() - written)
     else reloads.missed++
     await sleep(Math.max(0, 1000 - (performance.now() - started)))
@@ -108,6 +122,24 @@ export async function reload(context: Context): Promise<Row[]> {
   }
 }
 
+/** How long versions take to be in force, under the same load; what it waits meanwhile is not looked at. */
+async function underLoad(
+  context: Context,
+  agent: Agent,
+  contenders: readonly Contender[],
+  load: Load,
+  texts: readonly string[],
+): Promise<Reloads> {
+  const [reloading] = contenders
+  if (reloading === undefined) throw new Error('nobody reloads')
+  context.field.progress.step('until a version is in force')
+  let busy = true
+  const work = measure(context.field, reloading, load).finally(() => (busy = false))
+  const reloads = await timeReloads(context, agent, texts, () => busy)
+  await work
+  return reloads
+}
+
 async function compare(
   context: Context,
   agent: Agent,
@@ -116,21 +148,18 @@ async function compare(
   texts: readonly string[],
 ): Promise<Row[]> {
   const samples = new Map<string, Sample[]>(contenders.map((c) => [c.label, []]))
-  const inForce: number[] = []
-  let missed = 0
-  const count = Math.max(1, context.sizes.rounds - 1)
+  const count = context.sizes.rounds
   for (let n = 0; n < count; n++) {
     for (const c of contenders) {
       context.field.progress.step(`${c.label}, round ${n + 1} of ${count}`)
       let busy = true
       const work = measure(context.field, c, load).finally(() => (busy = false))
-      const reloads = c.label.endsWith('reloading') ? reloadEachSecond(context, agent, texts, () => busy) : undefined
+      const reloads = c.label.endsWith('reloading') ? reloadEachSecond(agent, texts, () => busy) : undefined
       samples.get(c.label)?.push(await work)
-      const done = await reloads
-      inForce.push(...(done?.inForceMs ?? []))
-      missed += done?.missed ?? 0
+      await reloads
     }
   }
+  const { inForceMs: inForce, missed } = await underLoad(context, agent, contenders, load, texts)
   if (inForce.length === 0) throw new Error('no reload came into force')
   const series = (label: string, of: (s: Sample) => number): Series => ({
     subject: label,
