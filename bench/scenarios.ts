@@ -21,6 +21,8 @@ export interface Scenario {
   readonly needsAgent: boolean
   /** False: takes minutes however little is done, so a smoke run leaves it out. */
   readonly smoke?: false
+  /** True: a whole run leaves it out, and so does the page; `--only NAME --out DIR` takes it. */
+  readonly onRequest?: true
   readonly run: (context: Context) => Promise<Row[] | Profile>
 }
 
@@ -40,7 +42,14 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'pump', title: 'both ways a worker can wait', policy: 'own', needsAgent: true, run: pump },
   { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
   { name: 'fleet', title: 'many nodes rotate keys, simulated', policy: 'own', needsAgent: false, run: fleet },
-  { name: 'steady', title: 'the seal at rest with many peers', policy: 'own', needsAgent: false, run: steady },
+  {
+    name: 'steady',
+    title: 'the seal at rest with many peers',
+    policy: 'own',
+    needsAgent: false,
+    onRequest: true,
+    run: steady,
+  },
   { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
   {
     name: 'seal',
