@@ -27,6 +27,7 @@ import { createRouting } from '../src/wg/routing/routing.ts'
 import type { Guard, SlotCounter } from '../src/wg/seams.ts'
 import { SLOTS, type Slot } from '../src/wg/slots.ts'
 import { FakeWg } from './fake-wg.ts'
+import { cpuMs, Turns } from './turns.ts'
 
 export interface SteadyFigures {
   /** Of one core, %, of each round: the main thread, and all threads. */
@@ -188,27 +189,6 @@ const guard: Guard = {
   cleanup: done,
 }
 const counter: SlotCounter = { slotReplaced: done, packets: () => 0, stop: done }
-
-const cpuMs = (): number => {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1000
-}
-
-/** Looks at every turn, which costs a processor two hundredths: not while CPU is measured. */
-class Turns {
-  longest = 0
-  #last = cpuMs()
-  readonly #timer = setInterval(() => {
-    const now = cpuMs()
-    this.longest = Math.max(this.longest, now - this.#last)
-    this.#last = now
-  }, 1)
-
-  stop(): number {
-    clearInterval(this.#timer)
-    return this.longest
-  }
-}
 
 /** As a tunnel, a tun has no neighbours; another process takes what is sent to it. */
 async function layGround(): Promise<void> {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterEach, describe, expect, it } from 'vitest'
+import { Turns } from '../../../bench/turns.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { type Cidr, parseCidr, parseIp } from '../../../src/core/ip.ts'
 import type { DirectoryEvent, NodeDirectory } from '../../../src/wg/directory/directory.ts'
@@ -172,26 +173,6 @@ function directoryOf(records: readonly NodeRecord[]): NodeDirectory {
     },
     withdraw: done,
     stop: done,
-  }
-}
-
-const cpuMs = (): number => {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1000
-}
-
-/** Longest turn of the event loop, ms of the processor. */
-class Turns {
-  longest = 0
-  #last = cpuMs()
-  readonly #timer = setInterval(() => {
-    const now = cpuMs()
-    this.longest = Math.max(this.longest, now - this.#last)
-    this.#last = now
-  }, 1)
-
-  stop(): void {
-    clearInterval(this.#timer)
   }
 }
 
