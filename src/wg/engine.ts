@@ -1,4 +1,3 @@
-import { formatCidr, type Ip } from '../core/ip.ts'
 import { adopt } from './adopt.ts'
 import { CallTimes } from './call-times.ts'
 import type { NodeRecord } from './directory/record.ts'
@@ -6,12 +5,15 @@ import { InOrder } from './drivers/in-order.ts'
 import { peersByKey } from './engine/by-key.ts'
 import { endsWithin, sleep } from './engine/clock.ts'
 import { DirectoryFeed } from './engine/directory-feed.ts'
+import { Effects } from './engine/effects.ts'
 import { Excuses } from './engine/excuses.ts'
 import { Executor } from './engine/executor.ts'
 import { sessionProven } from './engine/facts.ts'
 import { Faults } from './engine/faults.ts'
 import { KeyLog } from './engine/key-log.ts'
+import { Leftovers } from './engine/leftovers.ts'
 import { Legacy } from './engine/legacy.ts'
+import { Members } from './engine/members.ts'
 import { Peers } from './engine/peers.ts'
 import { Poller } from './engine/poller.ts'
 import { ASK_MS, Probing } from './engine/probing.ts'
@@ -30,15 +32,14 @@ import {
 } from './engine/types.ts'
 import { Timers } from './engine/timers.ts'
 import { EngineView } from './engine/view.ts'
-import { probeAddresses, sameAddresses, type PeerAddresses } from './engine/wanted.ts'
 import type { Target } from './activation.ts'
 import { announcementFor, step } from './machine.ts'
-import type { KernelFacts, WgEffect, WgEvent, WgState } from './machine-types.ts'
-import { slotState, usable, type Announcement } from './pair.ts'
+import type { WgEvent, WgState } from './machine-types.ts'
+import type { Announcement } from './pair.ts'
 import type { WgDeviceOptions } from './ports.ts'
 import type { WgCounters, WgPeerReport, WgReport } from './report.ts'
-import type { KeyEvent, ProbeResult, ProbeTarget } from './seams.ts'
-import { SLOTS, otherSlot, type Slot } from './slots.ts'
+import type { KeyEvent, ProbeResult } from './seams.ts'
+import { SLOTS, type Slot } from './slots.ts'
 
 export type * from './engine/types.ts'
 export { cleanupEngine } from './engine/cleanup.ts'
@@ -48,10 +49,7 @@ export { probeAddresses } from './engine/wanted.ts'
 const START_TRIES = 5
 /** Errors that another try does not mend. */
 const FATAL: ReadonlySet<unknown> = new Set(['SEKISHO_WG_UNSUPPORTED', 'SEKISHO_WG_DEVICE'])
-const TARGETS_MS = 50
 const READY_SHARE = 0.95
-/** Records of one turn of the event loop at the start. */
-const TAKEN_TOGETHER = 512
 /** The end does not wait longer for what runs. */
 const STOP_MS = 20_000
 
@@ -77,14 +75,14 @@ class SealEngine implements Engine {
   readonly #rotations = new RotationLog()
   readonly #timers: Timers
   readonly #legacy = new Legacy()
-  readonly #foundKeys: readonly [Set<string>, Set<string>] = [new Set(), new Set()]
+  readonly #leftovers: Leftovers
+  readonly #members: Members
+  readonly #effects: Effects
   readonly #view: EngineView
   #self: SelfAddresses
   #target: Target
   #state: WgState | undefined
-  #failovers = 0
   #startedAt: number | undefined
-  #pruned = false
   #ready = false
   #stopped = false
 
@@ -168,10 +166,30 @@ class SealEngine implements Engine {
         this.#probing.traffic(this.#now(), slot, peersByKey(dump), clock.monotonicMs())
       },
       transitional: () => this.#probing.transitional(this.#now(), clock.monotonicMs()),
-      removable: (slot, key) => this.#removable(slot, key),
+      removable: (slot, key) => this.#leftovers.removable(slot, key),
       tick: () => {
         this.#tick()
       },
+    })
+    const legacy = this.#legacy
+    this.#leftovers = new Leftovers({
+      feed: this.#feedOfDirectory,
+      legacy,
+      routes: this.#routes,
+      clock,
+      faults,
+      tuning,
+    })
+    this.#members = new Members({
+      encryptNodes: options.encryptNodes,
+      view: this.#feedOfDirectory.view,
+      ...{ peers: this.#peers, routes: this.#routes, executor: this.#executor, poller: this.#poller },
+      ...{ probing: this.#probing, excuses: this.#excuses, legacy, prober: parts.prober, timers: this.#timers },
+      ...{ clock, state, feed },
+    })
+    this.#effects = new Effects({
+      ...{ publisher: this.#publisher, jobs: this.#jobs, executor: this.#executor, keyLog: this.#keyLog },
+      ...{ state, clock },
     })
     this.#view = new EngineView({
       options,
@@ -187,7 +205,7 @@ class SealEngine implements Engine {
       publisher: this.#publisher,
       calls: this.#calls,
       faults,
-      failovers: () => this.#failovers,
+      failovers: () => this.#effects.failovers,
     })
   }
 
@@ -217,7 +235,7 @@ class SealEngine implements Engine {
     for (const slot of SLOTS) {
       const dump = await this.#try('reading a device', () => driver.read(this.#options.devices[slot]))
       this.#poller.dumps[slot] = dump
-      for (const { publicKey } of dump?.peers ?? []) this.#foundKeys[slot].add(publicKey)
+      this.#leftovers.found(slot, dump)
     }
     this.#feedOfDirectory.open()
     await endsWithin(clock, this.#tuning.startWaitMs, this.#feedOfDirectory.complete)
@@ -326,14 +344,14 @@ class SealEngine implements Engine {
     this.#startedAt = now
     this.#rotations.phaseSince = now
     this.#publisher.created = own?.created
-    this.#do(effects, now)
+    this.#effects.do(effects, now)
     if (own !== undefined && !this.#says(own)) this.#feed({ kind: 'republish' })
     this.#feedOfDirectory.attach({
       peer: (record) => {
-        this.#peer(record)
+        this.#members.peer(record)
       },
       gone: (gone) => {
-        this.#gone(gone)
+        this.#members.gone(gone)
       },
       own: (record) => {
         this.#own(record)
@@ -342,7 +360,7 @@ class SealEngine implements Engine {
         this.#publisher.setOpen()
       },
     })
-    await this.#takeAll()
+    await this.#members.takeAll(() => this.#stopped)
     if (this.#stopped) return
     if (own !== undefined || view.complete) this.#publisher.setOpen()
     this.#poller.start()
@@ -350,21 +368,6 @@ class SealEngine implements Engine {
       this.#probing.askDue(this.#now(), this.#parts.prober, clock.monotonicMs())
     })
     this.#tick()
-  }
-
-  /** Nothing is decided before all are taken; what the directory tells meanwhile is taken as it comes. */
-  async #takeAll(): Promise<void> {
-    const { records } = this.#feedOfDirectory.view
-    let taken = 0
-    for (const key of [...records.keys()]) {
-      const record = records.get(key)
-      if (record === undefined || this.#peers.get(record.nodeUID) !== undefined) continue
-      this.#peer(record)
-      if (++taken % TAKEN_TOGETHER !== 0) continue
-      // Whoever waits for the event loop gets it in between.
-      await sleep(this.#parts.clock, 0)
-      if (this.#stopped) return
-    }
   }
 
   /** The addresses in our record are those that we have. */
@@ -380,51 +383,7 @@ class SealEngine implements Engine {
     const { state, effects } = step(before, event, now)
     this.#state = state
     this.#rotations.take(before.rotation, state.rotation, now)
-    this.#do(effects, now)
-  }
-
-  #do(effects: readonly WgEffect[], now: number): void {
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'publish':
-          this.#publisher.publish(effect)
-          break
-        case 'newKey':
-        case 'recreate':
-          this.#jobs.changeKey(effect.slot, effect.kind === 'recreate')
-          break
-        case 'cutSessions':
-          this.#jobs.cutSessions(effect.slot)
-          break
-        case 'egress':
-          this.#countFailover(effect.uid, effect.slot, now)
-          this.#executor.markRoute(effect.uid)
-          break
-        case 'mode':
-          this.#executor.markRoute(effect.uid)
-          break
-        case 'install':
-          this.#executor.markProgram(effect.uid, effect.slot, { replaces: effect.replaces })
-          break
-        case 'uninstall':
-          this.#executor.markDrop(effect.slot, effect.key)
-          break
-        case 'kick':
-          this.#executor.markKick(effect.uid, effect.slot)
-          break
-        case 'keyEvent':
-          this.#keyLog.add(effect.event, effect.slot, effect.publicKey, this.#parts.clock.wallMs())
-          break
-      }
-    }
-  }
-
-  /** A move away from a tunnel that worked and does not any more, to one that does. */
-  #countFailover(uid: string, to: Slot, now: number): void {
-    const pair = this.#now().peers.get(uid)
-    if (pair === undefined) return
-    const left = slotState(pair, otherSlot(to), now)
-    if ((left === 'suspect' || left === 'dead') && usable(pair, to, now)) this.#failovers++
+    this.#effects.do(effects, now)
   }
 
   #probed(result: ProbeResult): void {
@@ -451,64 +410,6 @@ class SealEngine implements Engine {
     return { ...said, mode, egress: this.#routes.egress(uid) ?? said.egress }
   }
 
-  #peer(record: NodeRecord): void {
-    const uid = record.nodeUID
-    const before = this.#peers.get(uid)
-    const peer = this.#peers.set(record)
-    if (before === undefined) {
-      const kernel = this.#take(peer)
-      this.#feed(kernel === undefined ? { kind: 'peer', record } : { kind: 'peer', record, kernel })
-    } else {
-      if (!sameAddresses(before.record, record)) this.#moved(before, peer)
-      this.#feed({ kind: 'peer', record })
-    }
-    this.#targets()
-  }
-
-  /** What an earlier run or owner left of this peer, once. */
-  #take(peer: PeerAddresses): KernelFacts | undefined {
-    const claimed = (key: string): boolean => this.#feedOfDirectory.view.claims(key)
-    const uid = peer.record.nodeUID
-    const facts = this.#legacy.take(peer, this.#poller.dumps, claimed, this.#parts.clock.wallMs(), (cidr) => {
-      this.#routes.adoptGuarded(uid, cidr)
-    })
-    if (facts !== undefined) this.#routes.adoptMode(uid, facts.mode)
-    return facts
-  }
-
-  #moved(before: PeerAddresses, after: PeerAddresses): void {
-    const uid = after.record.nodeUID
-    const pair = this.#now().peers.get(uid)
-    if (pair !== undefined) this.#legacy.give(pair, before, after)
-    this.#poller.forgetEndpoint(uid)
-    this.#executor.markAddresses(uid, [...before.prefixes, ...before.nodeIPs])
-    this.#sharers(before)
-    this.#sharers(after)
-  }
-
-  #gone(uid: string): void {
-    const before = this.#peers.get(uid)
-    const pair = this.#now().peers.get(uid)
-    if (before !== undefined && pair !== undefined) this.#legacy.give(pair, before)
-    this.#feed({ kind: 'gone', uid })
-    this.#peers.delete(uid)
-    this.#executor.markGone(uid)
-    this.#probing.forget(uid)
-    this.#excuses.forget(uid)
-    this.#poller.forgetEndpoint(uid)
-    if (before !== undefined) this.#sharers(before)
-    this.#targets()
-  }
-
-  /** Others that claim a node address of this peer may have it now, or lose it. */
-  #sharers(peer: PeerAddresses): void {
-    if (!this.#options.encryptNodes || peer.nodeIPs.length === 0) return
-    const texts = new Set(peer.nodeIPs.map(formatCidr))
-    for (const [uid, other] of this.#peers.all) {
-      if (other.nodeIPs.some((cidr) => texts.has(formatCidr(cidr)))) this.#executor.markRoute(uid)
-    }
-  }
-
   #own(record: NodeRecord): void {
     const state = this.#now()
     const late = !this.#publisher.open
@@ -518,27 +419,6 @@ class SealEngine implements Engine {
     }
     this.#publisher.setOpen()
     this.#feedOfDirectory.expect(this.#now().acknowledged)
-  }
-
-  /** The list of peers to ask, made once for many records. */
-  #targets(): void {
-    this.#timers.after('targets', TARGETS_MS, () => {
-      const targets = [...this.#peers.all].map(([uid, peer]): ProbeTarget => {
-        const nodeIPs: Ip[] = peer.nodeIPs.map(({ ip }) => ip)
-        return { uid, addresses: probeAddresses(peer.prefixes, nodeIPs) }
-      })
-      this.#parts.prober.setTargets(targets)
-    })
-  }
-
-  #removable(slot: Slot, key: string): boolean {
-    const { view, completeAt } = this.#feedOfDirectory
-    if (!view.complete || completeAt === undefined || view.claims(key)) return false
-    return !this.#foundKeys[slot].has(key) || this.#graceOver(completeAt)
-  }
-
-  #graceOver(completeAt: number): boolean {
-    return this.#parts.clock.monotonicMs() - completeAt >= this.#tuning.graceMs
   }
 
   #tick(): void {
@@ -575,24 +455,6 @@ class SealEngine implements Engine {
     }
     this.#feedOfDirectory.review(now)
     if (this.#feedOfDirectory.overrun(this.#state.acknowledged, now)) this.#feed({ kind: 'republish' })
-    this.#openLeftovers()
-  }
-
-  /** What an earlier run routed and protected for peers that nobody knows any more goes, when all who exist are known. */
-  #openLeftovers(): void {
-    const { view, completeAt } = this.#feedOfDirectory
-    if (this.#pruned || !view.complete || completeAt === undefined || !this.#graceOver(completeAt)) return
-    // Who claims a prefix and is refused exists: its prefix stays closed.
-    if (this.#legacy.claimed(view)) return
-    this.#pruned = true
-    this.#routes.prune(this.#legacy.protected).then(
-      () => {
-        this.#legacy.clear()
-      },
-      (error: unknown) => {
-        this.#pruned = false
-        this.#faults.tell('opening what an earlier run left', error)
-      },
-    )
+    this.#leftovers.open()
   }
 }
