@@ -95,7 +95,7 @@ NAPI_MODULE_INIT() {
   if (!sock_register(env, exports) || !pump_register(env, exports) || !bpf_map_register(env, exports) ||
       !bpf_batch_register(env, exports) || !bpf_program_register(env, exports) || !bpf_ring_register(env, exports) ||
       !netlink_register(env, exports) || !netlink_async_register(env, exports) || !wgkey_register(env, exports) ||
-      !wguapi_register(env, exports) || !wgsock_register(env, exports))
+      !wguapi_register(env, exports) || !wgsock_register(env, exports) || !watch_register(env, exports))
     return NULL;
   return exports;
 }

@@ -22,7 +22,7 @@ struct instance {
   int64_t live;
 };
 
-enum handle_kind { HANDLE_PUMP, HANDLE_RING };
+enum handle_kind { HANDLE_PUMP, HANDLE_RING, HANDLE_WATCH };
 
 // First member of what an opaque object owns. The list of the instance says which pointers are ours, so an external
 // of another addon is never taken for one.
@@ -52,6 +52,7 @@ bool netlink_async_register(napi_env env, napi_value exports);
 bool wgkey_register(napi_env env, napi_value exports);
 bool wguapi_register(napi_env env, napi_value exports);
 bool wgsock_register(napi_env env, napi_value exports);
+bool watch_register(napi_env env, napi_value exports);
 
 // NULL with an exception pending when the environment has none.
 struct instance *instance_get(napi_env env);

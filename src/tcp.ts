@@ -13,7 +13,7 @@ import type { LearningMemory } from './fqdn/shared/learning-memory.ts'
 import { loadNative } from './native/load.ts'
 import { openSnapshot } from './policy/snapshot.ts'
 
-/** Deadlines are looked at this often (ms). */
+/** Deadlines are looked at this often (ms), while there are any. */
 const TICK_MS = 200
 const MAX_PENDING = 512
 
@@ -65,31 +65,40 @@ export function runTcp(overrides: TcpOverrides = {}): void {
   )
 
   const servers: Server[] = data.listeners.map((listener) => {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => gate.accept(socket))
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      gate.accept(socket)
+      work()
+    })
     server.on('error', (error) => say({ kind: 'problem', message: String(error) }))
     server.listen({ fd: listener.fd })
     return server
   })
 
+  let timer: NodeJS.Timeout | undefined
   let stopAt = Infinity
   const stop = (): void => {
     if (stopAt !== Infinity) return
+    work()
     stopAt = native.monotonicMs() + settings.drainMs
     Atomics.store(control, protocol.CONTROL_STATE, protocol.THREAD_DRAINING)
     for (const server of servers) server.close()
     gate.finish()
   }
-  const timer = setInterval(() => {
+  const turn = (): void => {
     Atomics.add(control, protocol.CONTROL_TURNS, 1)
-    if (Atomics.load(control, protocol.CONTROL_STOP) === 1) stop()
     gate.tick()
-    if (stopAt === Infinity || (gate.connections > 0 && native.monotonicMs() < stopAt)) return
-    gate.abort()
+    if (stopAt === Infinity ? !gate.idle : gate.connections > 0 && native.monotonicMs() < stopAt) return
     clearInterval(timer)
+    timer = undefined
+    if (stopAt === Infinity) return
+    gate.abort()
     port.close()
     data.completions.close()
     Atomics.store(control, protocol.CONTROL_STATE, protocol.THREAD_ENDED)
-  }, TICK_MS)
+  }
+  const work = (): void => {
+    timer ??= setInterval(turn, TICK_MS)
+  }
 
   data.completions.on('message', () => gate.completed())
   port.on('message', (message: DnsMessage) => {

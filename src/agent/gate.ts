@@ -23,7 +23,6 @@ import type { Stops } from './stops.ts'
 const here = (path: string): URL => new URL(path, import.meta.url)
 const DATAPATH_OBJECT = here('../../build/datapath.o').pathname
 
-const DROPS_MS = 250
 /** The tcp thread has this many places for answers that wait (src/tcp.ts). */
 const TCP_PENDING = 512
 
@@ -157,8 +156,11 @@ export async function startGate({ config, native, part, entries, serving, stops,
     async serve() {
       await policy.start()
       stops.add(() => policy.stop())
-      const drops = setInterval(() => view.collectDrops(), DROPS_MS)
-      stops.add(() => clearInterval(drops))
+      stops.add(
+        datapath.whenEvents(() => {
+          view.collectDrops()
+        }),
+      )
       // Ends first: what is in flight still needs the ledger.
       stops.add(() => dns.stop())
     },

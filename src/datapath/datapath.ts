@@ -5,6 +5,7 @@ import { type MapName, openCounterMaps, openInterfaceMap, openLxcMap } from '../
 import { SekishoError } from '../core/errors.ts'
 import { IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6 } from '../core/identity.ts'
 import type { Fd } from '../native/binding.ts'
+import { whenReadable } from '../native/readable.ts'
 import { linkByName, NETLINK_ROUTE, openConnection, openMonitor } from '../netlink/netlink.ts'
 import { openAttachments, type Programs } from './attachments.ts'
 import { openDropRing } from './drop-ring.ts'
@@ -13,8 +14,10 @@ import { makeDirectories, mountMark, openMaps, pinsUnder, removePins } from './p
 import type { Datapath, DatapathConfig, DatapathDeps } from './ports.ts'
 import { ensureRouting, removeRouting } from './routing.ts'
 
-/** How often interfaces that come and go are looked for. Between an interface's birth and this it is not enforced. */
-const MONITOR_MS = 100
+/** Rest between two looks at interfaces that come and go: an interface that comes within it is not enforced for so long. */
+const MONITOR_REST_MS = 50
+/** Rest between two looks at drops; the ring buffer holds those of the meantime. */
+const EVENTS_REST_MS = 250
 /** How often rule and routes are put right; network managers flush what they do not know. */
 const ROUTING_MS = 5000
 
@@ -103,7 +106,7 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
 export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Datapath {
   const { log } = deps
   let running: ReturnType<typeof open> | undefined
-  let timers: NodeJS.Timeout[] = []
+  let endings: (() => void)[] = []
   const here = (): ReturnType<typeof open> => {
     if (running === undefined) throw new Error('the datapath is not started')
     return running
@@ -130,7 +133,13 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
         const set = ensureRouting(opened.connection, config, log)
         if (set > 0) log.warn({ set }, 'somebody had removed routing rules of the redirect; they stand again')
       })
-      timers = [setInterval(look, MONITOR_MS), setInterval(route, ROUTING_MS)]
+      const timer = setInterval(route, ROUTING_MS)
+      endings = [
+        whenReadable(deps.native, opened.monitor.fd, MONITOR_REST_MS, look),
+        () => {
+          clearInterval(timer)
+        },
+      ]
     },
     applyEndpoints: (endpoints) => here().table.apply(endpoints),
     get maps() {
@@ -149,9 +158,14 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
     },
     states: () => here().table.states(),
     events: () => here().ring.read(),
+    whenEvents(act) {
+      const end = whenReadable(deps.native, here().maps.events, EVENTS_REST_MS, guarded('drops could not be read', act))
+      endings.push(end)
+      return end
+    },
     async stop() {
-      for (const timer of timers) clearInterval(timer)
-      timers = []
+      for (const end of endings) end()
+      endings = []
       running?.close()
       running = undefined
     },

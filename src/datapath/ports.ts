@@ -3,10 +3,10 @@ import type { DropEvent } from '../bpf/layouts.ts'
 import type { DropCounter, MapName, MapSizes, ReasonCounter } from '../bpf/maps.ts'
 import type { Ip } from '../core/ip.ts'
 import type { Startable } from '../core/lifecycle.ts'
-import type { BpfCalls, Fd, NetlinkCalls } from '../native/binding.ts'
+import type { BpfCalls, Fd, NetlinkCalls, WatchCalls } from '../native/binding.ts'
 
 /** The part of the native door the datapath uses. */
-export type DatapathNative = BpfCalls & NetlinkCalls & { close(fd: Fd): void }
+export type DatapathNative = BpfCalls & NetlinkCalls & WatchCalls & { close(fd: Fd): void }
 
 export interface DatapathDeps {
   readonly native: DatapathNative
@@ -85,6 +85,8 @@ export interface Datapath extends Startable {
   states(): readonly EndpointState[]
   /** Drops since the last call, oldest first, at most a ring buffer full. Never waits. */
   events(): readonly DropEvent[]
+  /** Calls `act` when there are drops to take with `events`, at most four times a second. Returns what ends it; `stop` does too. */
+  whenEvents(act: () => void): () => void
   /** Stops watching and closes descriptors; programs, maps and routing stay. */
   stop(): Promise<void>
 }

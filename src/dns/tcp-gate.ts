@@ -87,6 +87,11 @@ export class TcpGate implements TcpSessionOwner {
     return this.#sessions.size
   }
 
+  /** Nothing is open and nothing waits: no deadline to look at. */
+  get idle(): boolean {
+    return this.#sessions.size === 0 && this.#held.size === 0
+  }
+
   /** A client connected; its local address is the server it means. */
   accept(socket: Socket): void {
     const peers = peersOf(socket)
@@ -245,7 +250,7 @@ export class TcpGate implements TcpSessionOwner {
     }
   }
 
-  /** Deadlines; to be called a few times a second. */
+  /** Deadlines; to be called a few times a second while not `idle`. */
   tick(): void {
     this.completed()
     const now = this.now()

@@ -363,8 +363,26 @@ export interface WgSocketCalls {
   packetCount(fd: Fd): number
 }
 
+declare const watchBrand: unique symbol
+/** Opaque; belongs to the thread that made it, and does not keep its event loop alive. */
+export interface Watch {
+  readonly [watchBrand]: true
+}
+
+/** What is readable wakes the event loop. */
+export interface WatchCalls {
+  /**
+   * `ready` is called once, from the event loop, for each `watchArm` after which the descriptor is readable or broken. The
+   * descriptor becomes non-blocking, stays the caller's, and is closed after its watch. EPERM where it cannot be waited for,
+   * EEXIST where the thread has a watch of it.
+   */
+  watchOpen(fd: Fd, ready: () => void): Watch
+  watchArm(watch: Watch): void
+  watchClose(watch: Watch): void
+}
+
 export interface Native
-  extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls, NetlinkAsyncCalls, WgKeyCalls, WgSocketCalls {
-  /** Pumps and rings of this thread that are open: for tests of leaks. */
+  extends SocketCalls, PumpCalls, BpfCalls, NetlinkCalls, NetlinkAsyncCalls, WgKeyCalls, WgSocketCalls, WatchCalls {
+  /** Pumps, rings and watches of this thread that are open: for tests of leaks. */
   liveHandles(): number
 }

@@ -1,9 +1,11 @@
-import type { NativeError } from '../native/binding.ts'
+import type { Fd, NativeError } from '../native/binding.ts'
 import type { NetlinkDoor } from './connection.ts'
 import { NETLINK_ROUTE } from './constants.ts'
 import { type Message, splitMessages } from './message.ts'
 
 export interface EventSocket {
+  /** To wait for; the socket's own to read and to close. */
+  readonly fd: Fd
   /** One datagram of events, never waits; `lost` says that events are missing: read everything anew. */
   receive(): readonly Message[] | 'nothing' | 'lost'
   /** Idempotent. */
@@ -18,6 +20,7 @@ export function openEvents(native: NetlinkDoor, groups: readonly number[]): Even
   const buffer = new Uint8Array(RECEIVE_BYTES)
   let open = true
   return {
+    fd,
     receive() {
       try {
         const length = native.netlinkReceive(fd, buffer, 0)

@@ -1,4 +1,5 @@
 import { decodeAddress, type InterfaceAddress } from './addresses.ts'
+import type { Fd } from '../native/binding.ts'
 import type { NetlinkDoor } from './connection.ts'
 import {
   RTM_DELADDR,
@@ -20,6 +21,8 @@ export type MonitorEvent =
   | { readonly kind: 'resync' }
 
 export interface Monitor {
+  /** To wait for; the monitor's own to read and to close. */
+  readonly fd: Fd
   /** Everything that has happened since the last call; never waits. */
   poll(): readonly MonitorEvent[]
   /** Idempotent. */
@@ -45,6 +48,7 @@ function decode(message: Message): MonitorEvent | undefined {
 export function openMonitor(native: NetlinkDoor): Monitor {
   const socket = openEvents(native, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR])
   return {
+    fd: socket.fd,
     poll() {
       const events: MonitorEvent[] = []
       for (let i = 0; i < MAX_DATAGRAMS; i++) {

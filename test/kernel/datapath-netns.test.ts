@@ -234,7 +234,20 @@ describe('frames as they come', () => {
       ethernet(ETH_IPV6, ipv6({ from: FREE[6], to: GOOD[6], protocol: 17, payload: udp(1, 80) })),
     ])
     expect((await drops('invalid_source')) - foreign).toBe(2)
-    expect(await host.call<number>('events')).toBeGreaterThan(0)
+  })
+
+  it('wakes the agent for drops, in portions, and leaves it alone without', async () => {
+    await pause(600)
+    const before = await host.call<{ heard: number; woken: number }>('heard')
+    expect(before.heard).toBeGreaterThan(0)
+    await pause(600)
+    expect(await host.call('heard')).toEqual(before)
+    const drop = (): unknown => pod.call('askUdp', BAD[4], 80, 10)
+    for (let i = 0; i < 20; i++) await drop()
+    await pause(600)
+    const after = await host.call<{ heard: number; woken: number }>('heard')
+    expect(after.heard - before.heard).toBeGreaterThanOrEqual(20)
+    expect(after.woken - before.woken).toBeLessThan(10)
   })
 })
 

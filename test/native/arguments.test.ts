@@ -35,7 +35,7 @@ const JUNK: readonly (readonly [label: string, value: unknown, ...kinds: Kind[]]
   ['1e300', 1e300],
   ['a BigInt', 1n],
   ['a symbol', Symbol('x')],
-  ['a function', () => 1],
+  ['a function', () => 1, 'function'],
   ['an object', {}, 'record'],
   ['an object with a null prototype', Object.create(null) as unknown, 'record'],
   ['an array', [], 'numbers', 'record'],

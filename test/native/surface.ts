@@ -16,6 +16,8 @@ export type Kind =
   | 'text'
   | 'pump'
   | 'ring'
+  | 'watch'
+  | 'function'
   | 'numbers'
   | 'record'
   | 'options'
@@ -87,7 +89,7 @@ const mapOptions = options({
 
 const text: Parameter = { kind: 'text', good: '/nonexistent/sekisho' }
 
-/** `pump` and `ring` are filled in by the test, which owns real ones. */
+/** `pump` is filled in by the test, which owns a real one; `ring` and `watch` are wrong always. */
 export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
   openUdpListener: [listen],
   openTcpListener: [listen],
@@ -155,4 +157,7 @@ export const SURFACE: Readonly<Record<Name, readonly Parameter[]>> = {
   probeSend: [fd, bytes(64), integer(64), { kind: 'words', good: Uint32Array.of(8, 1, 0, 0, 0, 0, 0, 0) }, integer(1)],
   openPacketCounter: [{ kind: 'text', good: 'sekisho-none' }, integer(4), integer(1)],
   packetCount: [fd],
+  watchOpen: [fd, { kind: 'function', good: () => undefined }],
+  watchArm: [{ kind: 'watch', good: undefined }],
+  watchClose: [{ kind: 'watch', good: undefined }],
 }

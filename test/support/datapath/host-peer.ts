@@ -71,6 +71,9 @@ function closeProxy(): void {
   proxy = undefined
 }
 
+let heard = 0
+let woken = 0
+
 interface Endpoint {
   readonly id: number
   readonly interface: string
@@ -82,6 +85,12 @@ serve({
   start: async (config: DatapathConfig, object: string) => {
     datapath = createDatapath({ native, log, object }, config)
     await datapath.start()
+    woken = 0
+    const started = datapath
+    started.whenEvents(() => {
+      woken++
+      heard += started.events().length
+    })
   },
   async apply(endpoints: readonly Endpoint[]) {
     await here().applyEndpoints(
@@ -106,7 +115,8 @@ serve({
     here()
       .counters()
       .drops.map((one) => ({ id: one.endpointId, reason: dropReason(one.reason), packets: one.packets })),
-  events: () => here().events().length,
+  /** Drops that were told, and how often we were woken for them. */
+  heard: () => ({ heard, woken }),
   stop: () => here().stop(),
   cleanup(config: DatapathConfig) {
     cleanupDatapath({ native }, config)
