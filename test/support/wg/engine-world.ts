@@ -1,6 +1,7 @@
 import { silentLog, type Log } from '../../../src/core/log.ts'
 import { parseCidr } from '../../../src/core/ip.ts'
 import { createEngine, type Engine, type EngineOptions } from '../../../src/wg/engine.ts'
+import type { EngineClock } from '../../../src/wg/engine/types.ts'
 import { DEFAULT_MACHINE } from '../../../src/wg/machine-types.ts'
 import type { KeyEvent } from '../../../src/wg/seams.ts'
 import type { Slot } from '../../../src/wg/slots.ts'
@@ -37,6 +38,7 @@ export class EngineWorld {
   log: Log = silentLog
   readonly #probers: FakeProbers = new Map()
   readonly #uids: string[]
+  readonly #boots = new Map<number, { readonly id: string; readonly at: number }>()
 
   constructor(nodes: number) {
     this.net = new FakeNet(this.clock, nodes)
@@ -67,10 +69,30 @@ export class EngineWorld {
   /** The node is made anew, under the same name. */
   reborn(index: number, uid: string): void {
     this.#uids[index] = uid
+    this.#wipe(index)
+  }
+
+  /** The machine starts again: its kernel knows nothing, and its monotonic clock begins at zero. */
+  reboot(index: number, bootId: string): void {
+    this.#boots.set(index, { id: bootId, at: this.clock.monotonicMs() })
+    this.#wipe(index)
+  }
+
+  #wipe(index: number): void {
     const kernel = this.kernel(index)
     kernel.devices.clear()
     kernel.routes.clear()
     kernel.guarded.clear()
+  }
+
+  /** The clock of a node: that of the world, from its last boot on. */
+  #clockOf(index: number): EngineClock {
+    const booted = this.#boots.get(index)?.at ?? 0
+    return {
+      monotonicMs: () => this.clock.monotonicMs() - booted,
+      wallMs: () => this.clock.wallMs(),
+      setTimer: (act, ms) => this.clock.setTimer(act, ms),
+    }
   }
 
   make(index: number, options: Partial<EngineOptions> = {}): Agent {
@@ -87,7 +109,7 @@ export class EngineWorld {
       {
         node: `node-${index}`,
         uid: this.uid(index),
-        bootId: `boot-${index}`,
+        bootId: this.#boots.get(index)?.id ?? `boot-${index}`,
         domain: 'test',
         devices: [deviceName(index, 0), deviceName(index, 1)],
         ports: [51_871, 51_872],
@@ -109,7 +131,7 @@ export class EngineWorld {
         guard,
         prober,
         counter: new FakeCounter(kernel, hook),
-        clock: this.clock,
+        clock: this.#clockOf(index),
         log: this.log,
         keyLog: (event) => this.keyLog.push(event),
       },
