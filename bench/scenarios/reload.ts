@@ -183,6 +183,13 @@ async function compare(
         ),
       ),
   )
+  // By round: what one round has of others' work, its reloads and its rest have alike.
+  const most = (label: string): number[] => samples.get(label)?.map(take.max) ?? []
+  const rest = most('sekisho, at rest')
+  const excess = {
+    subject: 'sekisho, reloading',
+    values: most('sekisho, reloading').map((value, n) => value - (rest[n] ?? Number.NaN)),
+  }
   const failed = contenders.map((c) => row('failed queries', 'queries', series(c.label, take.failed)))
   const cpu = row(
     'CPU a query, 5,000/s',
@@ -193,6 +200,7 @@ async function compare(
   const own = (values: number[]): Series => ({ subject: 'sekisho, reloading', values })
   return [
     ...wait,
+    row('longest wait beyond that at rest', 'µs', excess),
     ...failed,
     cpu,
     row('file written to policy in force', 'ms', own(inForce)),

@@ -8,6 +8,8 @@ import type { Row } from '../rows.ts'
 import { standardLoads } from './forward.ts'
 
 const NAMES = 300
+/** The difference that is looked for is smaller than what two rounds of one subject differ by. */
+const ROUNDS_EACH = 3
 
 /** One pod with 30 rules against one with many, same agent, same number of names: the rules must not be felt. */
 export async function rules(context: Context): Promise<Row[]> {
@@ -28,7 +30,7 @@ export async function rules(context: Context): Promise<Row[]> {
   const lots = one(many, 'ep-many', sizes.manyRules)
   await rounds(field, [few, lots], [{ label: 'warm-up', rate: 5000, seconds: 5, count: NAMES }], 1)
   const loads = standardLoads(sizes.seconds).filter(({ label }) => label !== '10,000/s')
-  const samples = await rounds(field, [lots, few], loads, sizes.rounds)
+  const samples = await rounds(field, [lots, few], loads, sizes.rounds * ROUNDS_EACH)
   return loads.flatMap((load) => {
     const pair = (figure: string, unit: string, take: (s: Sample) => number): Row =>
       row(
