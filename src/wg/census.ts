@@ -32,10 +32,14 @@ export function takeCensus(
     contended: new Names(),
     unheard: new Names(),
     unsettled: new Names(),
+    singles: 0,
   }
   const other = otherSlot(slot)
   for (const pair of peers) {
-    if (!pair.twoSlots) continue
+    if (!pair.twoSlots) {
+      if (slot === 0 && alive(pair, now)) census.singles++
+      continue
+    }
     if (!pair.excused && !everProven(pair, other)) census.unproven.add(pair.name)
     // A peer without a session sends nothing, and finds the other slot's keys valid when it is back.
     if (!alive(pair, now)) continue

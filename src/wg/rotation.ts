@@ -19,6 +19,8 @@ export interface Census {
   readonly unheard: Awaited
   /** Peers with a session that have not proven the slot. */
   readonly unsettled: Awaited
+  /** Peers with a session that have no other slot to send through. */
+  readonly singles: number
 }
 
 export interface Awaited {
@@ -33,6 +35,9 @@ export interface RotationFacts {
   /** Age of the slot's key, ms. */
   readonly keyAgeMs: number
 }
+
+/** A drain of a slot that some peer cannot leave is taken for quiet after this, ms: three times what quiet takes by default. */
+export const LOUD_DRAIN_MS = 15_000
 
 export type RotationCommand = 'drain' | 'rekey' | 'done' | undefined
 
@@ -61,6 +66,20 @@ export function spreadOf(text: string): number {
 const overrides = (reason: DrainReason, facts: RotationFacts, config: MachineConfig): boolean =>
   reason !== 'Rotate' || facts.keyAgeMs > config.maxKeyAgeMs
 
+/**
+ * Nothing comes through the drained slot any more. A peer with one slot goes on sending through it, so where there is one, the
+ * words of the others must do: that they have left it is waited for besides.
+ */
+export function isQuiet(
+  rotation: Extract<Rotation, { phase: 'draining' }>,
+  singles: number,
+  quietMs: number,
+  now: number,
+): boolean {
+  if (rotation.quiet !== undefined && now - rotation.quiet.at >= quietMs) return true
+  return singles > 0 && now - rotation.since >= LOUD_DRAIN_MS
+}
+
 /** What the rotation does next. Rekeying ends with the event that the key was made, not here. */
 export function advance(rotation: Rotation, facts: RotationFacts, config: MachineConfig, now: number): RotationCommand {
   const { census } = facts
@@ -78,7 +97,7 @@ export function advance(rotation: Rotation, facts: RotationFacts, config: Machin
         return census.onSlot.count === 0 || waited >= config.repairCapMs ? 'rekey' : undefined
       }
       if (waited >= config.compromiseCapMs && overrides(rotation.reason, facts, config)) return 'rekey'
-      const quiet = rotation.quiet !== undefined && now - rotation.quiet.at >= config.quietMs
+      const quiet = isQuiet(rotation, census.singles, config.quietMs, now)
       const clear = census.unproven.count + census.onSlot.count + census.unheard.count === 0
       return facts.published && quiet && clear ? 'rekey' : undefined
     }

@@ -5,6 +5,7 @@ import type { WgState } from '../machine-types.ts'
 import { slotState, type Pair } from '../pair.ts'
 import type { WgDevice, WgPeer } from '../ports.ts'
 import type { WgPeerCounts, WgPeerReport, WgRotationReport, WgSlotReport, WgTunnelReport } from '../report.ts'
+import { isQuiet } from '../rotation.ts'
 import { SLOTS, type Slot } from '../slots.ts'
 import type { TunnelProbes } from './probing.ts'
 import { endpointText } from './reconcile.ts'
@@ -71,8 +72,7 @@ function awaited(state: WgState, now: number): WgRotationReport['awaited'] {
   const own = (why: 'not-quiet' | 'not-published', waits: boolean): WgRotationReport['awaited'] =>
     waits ? [{ why, count: 1, names: [] }] : []
   const published = own('not-published', state.acknowledged < state.revision)
-  const { quiet } = rotation.phase === 'draining' ? rotation : { quiet: undefined }
-  const loud = quiet === undefined || now - quiet.at < state.config.quietMs
+  const loud = rotation.phase === 'draining' && !isQuiet(rotation, census.singles, state.config.quietMs, now)
   const all: WgRotationReport['awaited'] =
     rotation.phase === 'waiting'
       ? [

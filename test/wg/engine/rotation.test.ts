@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { DEFAULT_MACHINE, type MachineConfig } from '../../../src/wg/machine-types.ts'
+import type { WgPeerReport } from '../../../src/wg/report.ts'
 import { EngineWorld } from '../../support/wg/engine-world.ts'
+import { deviceName } from '../../support/wg/fake-kernel.ts'
+import { OldAgent } from '../../support/wg/old-agent.ts'
 
 const NODES = [0, 1, 2] as const
 
@@ -122,6 +126,117 @@ describe('a rotation', () => {
     world.net.cut(2, false)
     await world.clock.until(() => world.idle && world.sealed, 120_000)
     expect(world.idle && world.sealed).toBe(true)
+  })
+})
+describe('a rotation that waits for a peer', () => {
+  /** Node 2 is cut off, and has not proven slot 1 of node 0; a rotation of slot 0 was asked for. */
+  async function held(machine: Partial<MachineConfig> = {}): Promise<EngineWorld> {
+    const world = new EngineWorld(3)
+    await world.up({ machine: { ...DEFAULT_MACHINE, ...machine } })
+    world.agent(0).engine.rotate(false)
+    await world.clock.until(() => world.idle, 120_000)
+    world.net.cut(2, true)
+    await world.clock.advance(200_000)
+    world.agent(0).engine.rotate(false)
+    await world.clock.until(() => world.agent(0).engine.report().rotation.phase === 'idle', 120_000)
+    world.net.losses.length = 0
+    return world
+  }
+
+  async function comesBack(world: EngineWorld): Promise<void> {
+    // The packets between the others: `cut` ones are not tried.
+    expect(world.net.losses).toEqual([])
+    world.net.forgive()
+    world.net.cut(2, false)
+    await world.clock.until(() => world.idle && world.sealed, 120_000)
+    expect(world.idle && world.sealed).toBe(true)
+  }
+
+  it('waits no longer once its key is past the age cap, and then a minute for the drain', async () => {
+    const cap = 8 * 60_000
+    const world = await held({ maxKeyAgeMs: cap })
+    const { engine, driver } = world.agent(0)
+    const old = [world.key(0, 0), world.key(0, 1)]
+    engine.rotate(false)
+    await world.clock.advance(1_000)
+    const ageSeconds = engine.report().slots[0]?.keyAgeSeconds ?? 0
+    expect(ageSeconds).toBeLessThan(cap / 1000 - 60)
+    await world.clock.advance(cap - ageSeconds * 1000 - 5_000)
+    expect(engine.report().rotation).toMatchObject({ phase: 'waiting', slot: 0, awaited: [{ names: ['node-2'] }] })
+    expect(await world.clock.until(() => engine.report().rotation.phase === 'draining', 60_000)).toBeLessThan(10_000)
+    const took = await world.clock.until(() => world.key(0, 0) !== old[0], 300_000)
+    expect(took).toBeGreaterThanOrEqual(DEFAULT_MACHINE.compromiseCapMs - 1_000)
+    expect(took).toBeLessThanOrEqual(DEFAULT_MACHINE.compromiseCapMs + 5_000)
+    // An old key is not a stolen one: its sessions last until they end by themselves, and the other slot is left alone.
+    expect(driver.calls.filter(({ what }) => what === 'restart')).toEqual([])
+    expect(world.key(0, 1)).toBe(old[1])
+    await comesBack(world)
+  })
+
+  it('waits a minute for the drain, and no more, after a compromise', async () => {
+    const world = await held()
+    const { engine, driver } = world.agent(0)
+    const old = [world.key(0, 0), world.key(0, 1)]
+    engine.rotate(false)
+    await world.clock.advance(5_000)
+    expect(engine.report().rotation).toMatchObject({ phase: 'waiting', slot: 0, awaited: [{ names: ['node-2'] }] })
+    const begun = world.clock.monotonicMs()
+    const at: number[] = []
+    engine.rotate(true)
+    for (const slot of [0, 1] as const) {
+      await world.clock.until(() => world.key(0, slot) !== old[slot], 300_000)
+      at.push(world.clock.monotonicMs() - begun)
+    }
+    expect(at[0]).toBeGreaterThanOrEqual(DEFAULT_MACHINE.compromiseCapMs)
+    expect(at[0]).toBeLessThanOrEqual(DEFAULT_MACHINE.compromiseCapMs + 5_000)
+    // The second key waits for those who live to prove the first, or a minute, and for its own drain.
+    expect(at[1]).toBeLessThanOrEqual(3 * DEFAULT_MACHINE.compromiseCapMs + 10_000)
+    await world.clock.until(() => driver.calls.filter(({ what }) => what === 'restart').length === 2, 30_000)
+    expect(driver.calls.filter(({ what }) => what === 'restart').map(({ name }) => name)).toEqual([
+      deviceName(0, 0),
+      deviceName(0, 1),
+    ])
+    await comesBack(world)
+  })
+
+  it('does not wait for one that has one slot only, which loses packets in the rotation of slot 0 and in no other', async () => {
+    const world = new EngineWorld(3)
+    const old = new OldAgent(world, 2)
+    await old.start()
+    for (const i of [0, 1]) await world.start(i)
+    const { engine } = world.agent(0)
+    const node2 = (): WgPeerReport | undefined => engine.peer('node-2')
+    await world.clock.until(() => [0, 1].every((i) => world.agent(i).engine.peer('node-2')?.mode === 'active'), 60_000)
+    await world.clock.advance(5_000)
+    expect(node2()).toMatchObject({ mode: 'active', egress: 0, tunnels: [{ slot: 0, state: 'proven' }] })
+    const lost: number[] = []
+    for (const slot of [0, 1]) {
+      const before = world.net.losses.length
+      const key = world.key(0, 0)
+      engine.rotate(false)
+      expect(engine.report().rotation.slot).toBe(slot)
+      const took = await world.clock.until(() => engine.report().rotation.phase === 'idle', 120_000)
+      expect(took).toBeLessThan(30_000)
+      expect(world.key(0, 0) === key).toBe(slot === 1)
+      await world.clock.advance(20_000)
+      expect(node2()).toMatchObject({ mode: 'active', egress: 0, tunnels: [{ slot: 0, state: 'proven' }] })
+      lost.push(world.net.losses.length - before)
+    }
+    expect(lost[1]).toBe(0)
+    expect(lost[0]).toBeGreaterThan(0)
+    const between = new Set(world.net.losses.map(({ from, to }) => [from, to].sort().join(' ')))
+    expect([...between]).toEqual(['0 2'])
+    // It is upgraded: the same node, its device adopted, and another beside it.
+    const [before, key] = [world.net.losses.length, world.key(2, 0)]
+    await old.stop()
+    await world.start(2)
+    await world.clock.until(() => world.sealed && world.idle, 60_000)
+    expect(world.sealed).toBe(true)
+    expect(world.key(2, 0)).toBe(key)
+    expect(node2()?.tunnels.length).toBe(2)
+    engine.rotate(false)
+    await world.clock.until(() => world.idle, 120_000)
+    expect(world.net.losses.length).toBe(before)
   })
 })
 
