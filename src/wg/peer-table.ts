@@ -1,5 +1,35 @@
 const CHUNK = 64
 
+/** Walks a table. No generator: tables of thousands are walked many times a second, and a generator takes twice as long. */
+class Rows<T> implements IterableIterator<T> {
+  readonly #chunks: readonly (readonly (T | undefined)[])[]
+  #chunk: readonly (T | undefined)[]
+  #next = 1
+  #at = 0
+
+  constructor(chunks: readonly (readonly (T | undefined)[])[]) {
+    this.#chunks = chunks
+    this.#chunk = chunks[0] ?? []
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<T, undefined> {
+    for (;;) {
+      while (this.#at < this.#chunk.length) {
+        const value = this.#chunk[this.#at++]
+        if (value !== undefined) return { done: false, value }
+      }
+      const chunk = this.#chunks[this.#next++]
+      if (chunk === undefined) return { done: true, value: undefined }
+      this.#chunk = chunk
+      this.#at = 0
+    }
+  }
+}
+
 /**
  * An immutable table by UID. A change copies one chunk and the list of chunks, so one of 5,000 peers changes in well under a
  * microsecond's worth of copying, and old tables stay as they were.
@@ -82,8 +112,8 @@ export class PeerTable<T extends { readonly uid: string }> implements Iterable<T
     return changed ? new PeerTable(this.#places, chunks, this.#free, this.size) : this
   }
 
-  *[Symbol.iterator](): Iterator<T> {
-    for (const chunk of this.#chunks) for (const row of chunk) if (row !== undefined) yield row
+  [Symbol.iterator](): Rows<T> {
+    return new Rows(this.#chunks)
   }
 
   #put(place: number, row: T | undefined): (readonly (T | undefined)[])[] {

@@ -22,7 +22,7 @@ import {
   WGPEER_A_RX_BYTES,
   WGPEER_A_TX_BYTES,
 } from './family.ts'
-import { sameSpan, type Seen, type Span, spanOf, wordsOf } from './seen.ts'
+import { Beside, type Seen, wordsOf } from './seen.ts'
 
 /** Undefined for what is no sockaddr_in or sockaddr_in6. */
 export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
@@ -43,7 +43,12 @@ export function decodeEndpoint(bytes: Uint8Array): WgEndpoint | undefined {
 export class DeviceReader {
   /** For the reader of the next dump. */
   readonly seen: Seen[] = []
-  readonly #peers = new Map<string, Draft>()
+  readonly #peers: Draft[] = []
+  /** Places by key; made when it is first needed. */
+  #places: Map<string, number> | undefined
+  /** All so far have the keys of the dump before, in its order: none came twice. */
+  #inStep = true
+  readonly #beside = new Beside()
   readonly #name: string
   readonly #before: readonly Seen[]
   /** What a peer that goes on in a later message has already. */
@@ -65,7 +70,7 @@ export class DeviceReader {
   /** Once all were taken. Throws SekishoError SEKISHO_WG_PROTOCOL when there was none. */
   device(): WgDevice {
     if (this.#head === undefined) throw this.#malformed('an empty dump')
-    return { ...this.#head, peers: [...this.#peers.values()] }
+    return { ...this.#head, peers: this.#peers }
   }
 
   head(message: Message): Omit<WgDevice, 'peers'> {
@@ -83,41 +88,62 @@ export class DeviceReader {
 
   #takePeers(message: Message): void {
     const reader = this.#reader(message)
-    const words = wordsOf(reader)
+    const words = wordsOf(reader.view)
     while (reader.next()) {
       if (reader.type !== WGDEVICE_A_PEERS) continue
       const peers = reader.nested()
-      while (peers.next()) this.#takePeer(peers.nested(), words)
+      while (peers.next()) this.#takePeer(peers, words)
       if (peers.broken) throw this.#malformed('a peer')
     }
     if (reader.broken) throw this.#malformed('attributes')
   }
 
-  #takePeer(reader: AttributeReader, words: Int32Array | undefined): void {
-    const before = this.#before[this.seen.length]
-    let ips: { readonly list: AttributeReader; readonly span: Span | undefined } | undefined
-    let [key, where]: (Span | undefined)[] = []
+  /** The attribute that `outer` is at. */
+  #takePeer(outer: AttributeReader, words: Int32Array | undefined): void {
+    const place = this.#peers.length
+    const before = this.#before[place]
+    const { at, length } = outer
+    this.#beside.begin(words, at, length, before)
+    if (before !== undefined && this.#beside.whole && this.#placeOf(before.peer.publicKey, before) === undefined) {
+      this.#add(before.peer, { peer: before.peer, words, at: at >> 2, length: length >> 2 })
+      return
+    }
+    const { peer, ips } = this.#read(outer.nested(), before?.peer)
+    const known = this.#placeOf(peer.publicKey, before)
+    if (known !== undefined) {
+      if (ips !== undefined) this.#goOn(known, ips)
+      return
+    }
+    if (ips !== undefined) peer.allowedIps = this.#takeAllowedIps([], ips)
+    const whole = at % 4 === 0 && length % 4 === 0
+    this.#add(peer, { peer, words: whole ? words : undefined, at: at >> 2, length: length >> 2 })
+  }
+
+  /** `ips`: its allowed IPs, where they are not those of the peer before. */
+  #read(
+    reader: AttributeReader,
+    before: WgPeer | undefined,
+  ): { readonly peer: Draft; readonly ips: AttributeReader | undefined } {
+    let ips: AttributeReader | undefined
     let publicKey: string | undefined
     let endpoint: WgEndpoint | undefined
+    let allowedIps: readonly Cidr[] = []
     let lastHandshakeNs = 0n
     let [keepalive, rxBytes, txBytes] = [0, 0, 0]
     while (reader.next()) {
-      const span = (): Span | undefined => spanOf(words, reader.at, reader.length)
+      const same = this.#beside.same(reader.at, reader.length) ? before : undefined
       switch (reader.type) {
         case WGPEER_A_PUBLIC_KEY:
-          if (reader.length !== KEY_BYTES) break
-          key = span()
-          publicKey = sameSpan(key, before?.key) ? before?.peer.publicKey : encodeKey(reader.payload())
+          if (reader.length === KEY_BYTES) publicKey = same?.publicKey ?? encodeKey(reader.payload())
           break
         case WGPEER_A_ENDPOINT:
-          where = span()
-          endpoint = sameSpan(where, before?.endpoint) ? before?.peer.endpoint : decodeEndpoint(reader.payload())
+          endpoint = same?.endpoint ?? decodeEndpoint(reader.payload())
           break
         case WGPEER_A_KEEPALIVE:
           keepalive = reader.u16() ?? 0
           break
         case WGPEER_A_LAST_HANDSHAKE:
-          lastHandshakeNs = timeOf(reader)
+          lastHandshakeNs = same?.lastHandshakeNs ?? timeOf(reader)
           break
         case WGPEER_A_RX_BYTES:
           rxBytes = reader.u64() ?? 0
@@ -126,33 +152,44 @@ export class DeviceReader {
           txBytes = reader.u64() ?? 0
           break
         case WGPEER_A_ALLOWEDIPS:
-          ips = { list: reader.nested(), span: span() }
+          ips = same === undefined ? reader.nested() : undefined
+          allowedIps = same?.allowedIps ?? []
           break
       }
     }
     if (reader.broken || publicKey === undefined) throw this.#malformed('a peer')
-    const goesOn = this.#peers.get(publicKey)
-    if (goesOn !== undefined) {
-      if (ips !== undefined) this.#goOn(goesOn, ips.list)
-      return
-    }
-    const known = ips !== undefined && sameSpan(ips.span, before?.allowedIps) ? before?.peer.allowedIps : undefined
-    const allowedIps = known ?? (ips === undefined ? [] : this.#takeAllowedIps([], ips.list))
-    const peer = { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps }
-    this.#peers.set(publicKey, peer)
-    this.seen.push({ peer, key, endpoint: where, allowedIps: ips?.span })
+    return { peer: { publicKey, endpoint, keepalive, lastHandshakeNs, rxBytes, txBytes, allowedIps }, ips }
+  }
+
+  #add(peer: Draft, seen: Seen): void {
+    this.#places?.set(peer.publicKey, this.#peers.length)
+    this.#peers.push(peer)
+    this.seen.push(seen)
+  }
+
+  /** Where a peer of this key was already. No two of the dump before have one key. */
+  #placeOf(key: string, before: Seen | undefined): number | undefined {
+    const last = this.#peers.length - 1
+    // What did not fit into a message begins the next.
+    if (this.#peers[last]?.publicKey === key) return last
+    this.#inStep &&= before?.peer.publicKey === key
+    if (this.#inStep) return undefined
+    this.#places ??= new Map(this.#peers.map(({ publicKey }, i) => [publicKey, i]))
+    return this.#places.get(key)
   }
 
   /** The rest of its allowed IPs. */
-  #goOn(peer: Draft, reader: AttributeReader): void {
+  #goOn(place: number, reader: AttributeReader): void {
+    const [peer, seen] = [this.#peers[place], this.seen[place]]
+    if (peer === undefined || seen === undefined) return
     let known = this.#known.get(peer.publicKey)
     if (known === undefined) {
-      // The list may be that of the dump before, which stays as it is; and the next dump must not take this one by its begin.
-      const seen = this.seen.findLast((one) => one.peer === peer)
-      if (seen !== undefined) seen.allowedIps = undefined
+      // Peer and list may be those of the dump before, which stay as they are; and the next dump must not take this by its begin.
       known = { list: [...peer.allowedIps], texts: new Set(peer.allowedIps.map(formatCidr)) }
       this.#known.set(peer.publicKey, known)
-      peer.allowedIps = known.list
+      const whole: Draft = { ...peer, allowedIps: known.list }
+      this.#peers[place] = whole
+      this.seen[place] = { ...seen, peer: whole, words: undefined }
     }
     this.#takeAllowedIps(known.list, reader, known.texts)
   }
