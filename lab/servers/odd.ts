@@ -2,7 +2,8 @@
  * A DNS server that may do anything: node odd.ts ADDRESS... [--script FILE]
  *
  * Without a script line for a name it is honest and lively: `move.odd.example` has another address at each look-up,
- * `slow-500.*` answers after 500 ms, `silent.*` never, `servfail.*`, `refused.*` and `nxdomain.*` with that code.
+ * `slow-500.*` answers after 500 ms, `silent.*` never, `silent6.*` never when AAAA is asked (RFC 4074 section 4.1),
+ * `servfail.*`, `refused.*` and `nxdomain.*` with that code, `servfail6.*` only when AAAA is asked (section 4.3).
  * The script (JSON, read again when it changes) maps a question name to the datagrams sent back instead: see OddAnswer.
  */
 import { createSocket } from 'node:dgram'
@@ -86,8 +87,8 @@ function reply(query: Buffer, q: Question, rcode: number, type = 0, rdata = Buff
 
 function honest(query: Buffer, q: Question): { delayMs: number; packet: Buffer } | undefined {
   const first = q.name.split('.')[0] ?? ''
-  if (first === 'silent') return undefined
-  const rcode = { servfail: 2, nxdomain: 3, refused: 5 }[first]
+  if (first === 'silent' || (first === 'silent6' && q.type === 28)) return undefined
+  const rcode = { servfail: 2, servfail6: q.type === 28 ? 2 : undefined, nxdomain: 3, refused: 5 }[first]
   if (rcode !== undefined) return { delayMs: 0, packet: reply(query, q, rcode) }
   const delayMs = first.startsWith('slow-') ? Number(first.slice(5)) : 0
   const host = first === 'move' ? 1 + (moves++ % 250) : 1

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { curl, dig } from '../../lab/ask.ts'
 import { ROOT } from '../../lab/lab.ts'
-import { namesPolicy } from '../../lab/policy.ts'
-import { DNS4, DNS6 } from '../../lab/topology.ts'
+import { dnsRule, dnsRuleAt, fqdnRule, podPolicy } from '../../lab/policy.ts'
+import { DNS4, DNS6, ODD4, ODD6 } from '../../lab/topology.ts'
 import { exchange, json, python, useSite } from '../support/lab.ts'
 import { GOOD_QUERY } from '../support/malformed.ts'
 
@@ -17,17 +17,41 @@ const NAMES = [
   '*.cdn.example',
   '*.broken.example',
 ]
-const site = useSite({ prefix: 'skc', policies: { 'client-a.yaml': namesPolicy('client-a', NAMES) } })
+const ODD = ['*.odd.example']
+/** Nothing listens on port 53 there. */
+const DEAF4 = '198.18.1.53'
+const DEAF6 = '2001:db8:101::53'
+const site = useSite({
+  prefix: 'skc',
+  // Below the two seconds of the pods' resolv.conf, so that SERVFAIL comes while the resolver still listens.
+  settings: { dns: { upstreamTimeout: '500ms' } },
+  policies: {
+    'client-a.yaml': podPolicy('client-a', {
+      egress: [
+        dnsRule(NAMES),
+        dnsRuleAt([ODD4, DEAF4].map((ip) => `${ip}/32`).concat([ODD6, DEAF6].map((ip) => `${ip}/128`)), ODD),
+        fqdnRule([...NAMES, ...ODD]),
+      ],
+    }),
+  },
+})
 
 interface Resolved {
   readonly code: string
   readonly addresses: readonly string[]
+  readonly ms: number
+}
+
+/** getaddrinfo of a C library: `resolve` is linked to glibc, `resolve-musl` to musl. */
+async function resolve(program: string, name: string, family: string): Promise<Resolved> {
+  const done = await site().lab.inPod('client-a', [join(ROOT, 'build/lab', program), name, family])
+  return JSON.parse(done.stdout) as Resolved
 }
 
 describe.each([
-  ['IPv4', DNS4],
-  ['IPv6', DNS6],
-])('a pod whose resolver is reached over %s', (_, server) => {
+  ['IPv4', DNS4, ODD4, DEAF4],
+  ['IPv6', DNS6, ODD6, DEAF6],
+])('a pod whose resolver is reached over %s', (_, server, odd, deaf) => {
   beforeAll(() => {
     site().lab.setResolvers('client-a', [server])
   })
@@ -107,11 +131,6 @@ describe.each([
   })
 
   describe.each([['resolve'], ['resolve-musl']])('%s (getaddrinfo with four search domains, ndots 5)', (program) => {
-    const resolve = async (name: string, family: string): Promise<Resolved> => {
-      const done = await site().lab.inPod('client-a', [join(ROOT, 'build/lab', program), name, family])
-      return JSON.parse(done.stdout) as Resolved
-    }
-
     it.each([
       ['www.shop.example', '4', ['198.18.1.10']],
       ['www.shop.example', '6', ['2001:db8:101::10']],
@@ -121,17 +140,77 @@ describe.each([
       ['four.shop.example', 'any', ['198.18.1.44']],
       ['six.shop.example', 'any', ['2001:db8:101::66']],
     ])('resolves %s, family %s', async (name, family, addresses) => {
-      const seen = await resolve(name, family)
+      const seen = await resolve(program, name, family)
       expect([seen.code, [...seen.addresses].sort()]).toEqual(['OK', addresses])
     })
 
     it('is told soon and for good that a denied name is not to be had', async () => {
       const started = performance.now()
-      const seen = await resolve('www.evil.example', 'any')
+      const seen = await resolve(program, 'www.evil.example', 'any')
       expect(seen.addresses).toEqual([])
       expect(seen.code).not.toBe('OK')
       // REFUSED is tried again by musl after its time-out of 2 s, twice at most.
       expect(performance.now() - started).toBeLessThan(5000)
+    })
+  })
+
+  describe('when the server fails', () => {
+    const GLIBC = 'resolve'
+    const MUSL = 'resolve-musl'
+    // A second for musl as a whole, two tries of a second for glibc.
+    const useResolver = (at: string): void => {
+      site().lab.setResolvers('client-a', [at], 'ndots:5 timeout:1 attempts:2')
+    }
+    const ownFailures = async (): Promise<number> =>
+      (await site().agent.metrics()).sum('sekisho_dns_replies_total', { rcode: 'servfail', origin: 'gate' })
+
+    afterAll(() => {
+      site().lab.setResolvers('client-a', [server])
+    })
+
+    it('getaddrinfo has the right code in bounded time, and the next look-up works', async () => {
+      const failed = ['EAI_AGAIN', []]
+      // What the C library makes of SERVFAIL for AAAA beside a good A: glibc takes the A, musl fails the look-up.
+      const half = ['OK', ['198.18.30.1']]
+      useResolver(odd)
+      const before = await ownFailures()
+      const seen = await Promise.all(
+        [
+          [GLIBC, 'silent.odd.example', failed],
+          [MUSL, 'silent.odd.example', failed],
+          [GLIBC, 'servfail.odd.example', failed],
+          [MUSL, 'servfail.odd.example', failed],
+          [GLIBC, 'silent6.odd.example', half],
+          [MUSL, 'silent6.odd.example', failed],
+          [GLIBC, 'servfail6.odd.example', half],
+          [MUSL, 'servfail6.odd.example', failed],
+        ].map(async ([program, name, expected]) => {
+          const { code, addresses, ms } = await resolve(String(program), String(name), 'any')
+          return { program, name, expected, seen: [code, addresses], late: ms > 3000 }
+        }),
+      )
+      for (const one of seen) expect(one).toEqual({ ...one, seen: one.expected, late: false })
+      // A and AAAA of the silent names, and AAAA of the others, of both programs: each got a SERVFAIL of the gate's own.
+      expect((await ownFailures()) - before).toBeGreaterThanOrEqual(6)
+      for (const program of [GLIBC, MUSL]) {
+        const next = await resolve(program, 'good.odd.example', 'any')
+        expect([next.code, [...next.addresses].sort()]).toEqual(['OK', ['198.18.30.1', '2001:db8:130::1']])
+        expect((await resolve(program, 'silent6.odd.example', '4')).code).toBe('OK')
+      }
+    })
+
+    it('the same for a server without an open port, and the next one listed is asked', async () => {
+      useResolver(deaf)
+      const seen = await Promise.all([GLIBC, MUSL].map((program) => resolve(program, 'good.odd.example', 'any')))
+      for (const { code, addresses, ms } of seen) {
+        expect([code, addresses]).toEqual(['EAI_AGAIN', []])
+        expect(ms).toBeLessThan(3000)
+      }
+      site().lab.setResolvers('client-a', [deaf, odd])
+      for (const program of [GLIBC, MUSL]) {
+        const next = await resolve(program, 'good.odd.example', 'any')
+        expect([next.code, [...next.addresses].sort()]).toEqual(['OK', ['198.18.30.1', '2001:db8:130::1']])
+      }
     })
   })
 
