@@ -9,7 +9,7 @@ import { decodeProbe, encodeAnswer, encodeAsk, PROBE_BYTES, type Answer, type As
 import { newCounters, type ProbeDrop, type ProberCounters } from './counters.ts'
 import { Questions, type Pending, type Question, type RandomWords } from './questions.ts'
 import { openSlotSocket, TURN, type ProbeDoor, type ProbeSocket, type Received } from './slot-socket.ts'
-import { Targets } from './targets.ts'
+import { isAddress, Targets } from './targets.ts'
 
 /** An answer later than this is none. */
 export const ANSWER_MS = 1000
@@ -74,11 +74,17 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
     for (const socket of sockets[slot].splice(0)) socket.close()
   }
 
+  const refused = (pending: Pending): void => {
+    questions.delete(pending)
+    unsent.push(pending.question)
+  }
+
   const openSlot = (slot: Slot): void => {
     closeSlot(slot)
     const device = options.devices[slot]
     try {
-      for (const own of options.addresses) sockets[slot].push(openSlotSocket(native, device, own, options.port))
+      const { port } = options
+      for (const own of options.addresses) sockets[slot].push(openSlotSocket(native, { device, own, port, refused }))
     } catch (error) {
       closeSlot(slot)
       throw new SekishoError('SEKISHO_WG_PROBE', `${device}: ${(error as Error).message}`, { cause: error })
@@ -98,7 +104,7 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
   }
 
   const answer = (ask: Ask, socket: ProbeSocket, from: Received, now: number): void => {
-    const target = targets.at(from.address)
+    const target = targets.at(from.words, from.wordsAt)
     if (target === undefined) {
       drop('unknown')
       return
@@ -115,9 +121,8 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
     const { slot, high, low } = ask
     counters.replies++
     // As large as the question and no larger: a full-size probe is one in both directions.
-    socket.queue(from.words, from.wordsAt, from.port, from.octets, (view, at) => {
-      encodeAnswer({ slot, high, low, heldUs: from.ageUs, announcement }, view, at)
-    })
+    const at = socket.queue(from.words, from.wordsAt, from.port, from.octets)
+    encodeAnswer({ slot, high, low, heldUs: from.ageUs, announcement }, socket.out, at)
   }
 
   const believe = (message: Answer, slot: Slot, from: Received, now: number): void => {
@@ -133,7 +138,7 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
       drop('slot')
       return
     }
-    if (pending.address !== from.address) {
+    if (!isAddress(pending.address, from.words, from.wordsAt)) {
       drop('source')
       return
     }
@@ -254,20 +259,8 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
         if (address === undefined) continue
         question.open++
         const octets = fullSize ? Math.max(PROBE_BYTES, options.mtu() - HEADERS[socket.family]) : PROBE_BYTES
-        const pending: Pending = questions.add(question, address.key, octets, sentAt)
-        socket.queue(
-          address.words,
-          0,
-          options.port,
-          octets,
-          (view, at) => {
-            encodeAsk({ slot, high: pending.high, low: pending.low }, view, at)
-          },
-          () => {
-            questions.delete(pending)
-            unsent.push(question)
-          },
-        )
+        const pending = questions.add(question, address, octets, sentAt)
+        encodeAsk(pending, socket.out, socket.queue(address.words, 0, options.port, octets, pending))
       }
       if (question.open === 0) unsent.push(question)
       else flushSoon()

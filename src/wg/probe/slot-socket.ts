@@ -10,7 +10,7 @@ import {
   type WgSocketCalls,
 } from '../../native/binding.ts'
 import { PROBE_BYTES } from './codec.ts'
-import { addressKey, type AddressKey } from './targets.ts'
+import type { Pending } from './questions.ts'
 
 /** Datagrams read, and sent, in one turn of one socket. */
 export const TURN = 256
@@ -24,17 +24,11 @@ export interface ProbeSocket {
   /** Reads at most TURN datagrams. Returns how many. Throws the error of the native door. */
   receive(take: (view: DataView, at: number, from: Received) => void): number
   /**
-   * Queues a datagram of `octets` octets; `write` fills in its first PROBE_BYTES. `refused` is called when the kernel does not
-   * take it. A full queue is sent at once.
+   * Queues a datagram of `octets` octets; its first PROBE_BYTES are written to `out`, from where this says, before anything else
+   * is asked of the socket. `asks`: the question that it is. A full queue is sent at once.
    */
-  queue(
-    words: Uint32Array,
-    wordsAt: number,
-    port: number,
-    octets: number,
-    write: (view: DataView, at: number) => void,
-    refused?: () => void,
-  ): void
+  queue(words: Uint32Array, wordsAt: number, port: number, octets: number, asks?: Pending): number
+  readonly out: DataView
   /** Sends what is queued. Returns how many the kernel refused. */
   flush(): number
   close(): void
@@ -46,23 +40,30 @@ export interface Received {
   port: number
   /** Microseconds since the kernel had it. */
   ageUs: number
-  address: AddressKey
-  /** Where its addr16 lies. */
+  /** Where the addr16 of who sent it lies. */
   words: Uint32Array
   wordsAt: number
 }
 
+export interface SlotSocketOptions {
+  readonly device: string
+  readonly own: Ip
+  readonly port: number
+  /** The kernel does not take a question. */
+  readonly refused: (question: Pending) => void
+}
+
 /** @throws the error of the native door */
-export function openSlotSocket(native: ProbeDoor, device: string, own: Ip, port: number): ProbeSocket {
+export function openSlotSocket(native: ProbeDoor, { device, own, port, refused }: SlotSocketOptions): ProbeSocket {
   const fd = native.openProbeSocket({ device, address: own.bytes, port, buffer: SOCKET_BUFFER })
   const inData = new Uint8Array(TURN * PROBE_BYTES)
   const inView = new DataView(inData.buffer)
   const inRecords = new Uint32Array(TURN * PROBE_WORDS)
   const outData = new Uint8Array(TURN * PROBE_BYTES)
-  const outView = new DataView(outData.buffer)
+  const out = new DataView(outData.buffer)
   const outRecords = new Uint32Array(TURN * PROBE_WORDS)
-  const refusals: ((() => void) | undefined)[] = []
-  const received: Received = { octets: 0, port: 0, ageUs: 0, address: 0, words: inRecords, wordsAt: 0 }
+  const asked = new Array<Pending | undefined>(TURN).fill(undefined)
+  const received: Received = { octets: 0, port: 0, ageUs: 0, words: inRecords, wordsAt: 0 }
   let queued = 0
   let refusedInQueue = 0
 
@@ -70,12 +71,13 @@ export function openSlotSocket(native: ProbeDoor, device: string, own: Ip, port:
     if (queued === 0) return 0
     const count = queued
     queued = 0
-    const refused = native.probeSend(fd, outData, PROBE_BYTES, outRecords, count)
-    const calls = refusals.splice(0)
-    if (refused > 0) {
-      for (let i = 0; i < count; i++) if (outRecords[i * PROBE_WORDS + PROBE_ERRNO] !== 0) calls[i]?.()
+    const failed = native.probeSend(fd, outData, PROBE_BYTES, outRecords, count)
+    for (let i = 0; i < count; i++) {
+      const question = asked[i]
+      asked[i] = undefined
+      if (failed > 0 && question !== undefined && outRecords[i * PROBE_WORDS + PROBE_ERRNO] !== 0) refused(question)
     }
-    return refused
+    return failed
   }
 
   return {
@@ -88,25 +90,24 @@ export function openSlotSocket(native: ProbeDoor, device: string, own: Ip, port:
         received.port = inRecords[at + PROBE_PORT] ?? 0
         received.ageUs = inRecords[at + PROBE_AGE] ?? 0
         received.wordsAt = at + PROBE_ADDRESS
-        received.address = addressKey(inRecords, received.wordsAt)
         take(inView, i * PROBE_BYTES, received)
       }
       return count
     },
-    queue(words, wordsAt, to, octets, write, refused) {
+    out,
+    queue(words, wordsAt, to, octets, asks) {
       if (queued === TURN) refusedInQueue += send()
       const at = queued * PROBE_WORDS
       outRecords[at + PROBE_LENGTH] = octets
       outRecords[at + PROBE_PORT] = to
       for (let i = 0; i < 4; i++) outRecords[at + PROBE_ADDRESS + i] = words[wordsAt + i] ?? 0
-      write(outView, queued * PROBE_BYTES)
-      refusals[queued] = refused
-      queued++
+      asked[queued] = asks
+      return queued++ * PROBE_BYTES
     },
     flush() {
-      const refused = refusedInQueue + send()
+      const failed = refusedInQueue + send()
       refusedInQueue = 0
-      return refused
+      return failed
     },
     close() {
       native.close(fd)
