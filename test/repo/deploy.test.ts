@@ -1,14 +1,13 @@
 import { expect, test } from 'vitest'
-import { parse, parseAllDocuments, type Document } from 'yaml'
+import { parse, parseAllDocuments } from 'yaml'
 import { leaves, variableOf } from '../../src/config/environment.ts'
 import type { Section } from '../../src/config/kinds.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { configSchema, type Config } from '../../src/config/schema.ts'
 import { ROUTES } from '../../src/http/metrics.ts'
-import { nodeRecordSchema } from '../../src/wg/directory/record.ts'
-import { misfit } from '../../src/wg/directory/schema-check.ts'
 import { loadPolicies } from '../../src/policy/load.ts'
-import { crdManifest, nodeSpecSchema } from '../../tools/crd.ts'
+import { crdManifest } from '../../tools/crd.ts'
+import { manifestsOf, type Manifest } from '../support/api-server.ts'
 import { files, read } from './tree.ts'
 
 interface Container {
@@ -100,13 +99,7 @@ test('the example policies are good', () => {
   expect(loaded.policies.length).toBeGreaterThan(0)
 })
 
-interface Manifest {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly metadata: { readonly name: string; readonly namespace?: string }
-}
-const manifests = <T extends object>(name: string): readonly (Manifest & T)[] =>
-  parseAllDocuments(read(`${folder}/${name}`)).map((document) => (document as Document).toJS() as Manifest & T)
+const manifests = <T extends object>(name: string): readonly (Manifest & T)[] => manifestsOf(read(`${folder}/${name}`))
 
 interface Definition {
   readonly spec: {
@@ -134,85 +127,6 @@ interface Schema {
 test('crd.yaml is what the schema of the record says (make docs)', () => {
   expect(read(`${folder}/crd.yaml`)).toBe(crdManifest())
 })
-
-test('the schema of the resource accepts and refuses as the agent does', () => {
-  const key = 'QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE='
-  const slot = (id: number): object => ({ id, port: 51871 + id, publicKey: key, gen: 0, since: 1 })
-  const good = {
-    domain: 'd',
-    node: 'node-a',
-    nodeUID: 'u',
-    bootID: 'b',
-    created: 1,
-    revision: 0,
-    endpoints: [{ ip: '192.0.2.1' }],
-    prefixes: ['10.0.0.0/24'],
-    nodeIPs: [],
-    slots: [slot(0), slot(1)],
-    drain: null,
-    caps: [],
-  }
-  const drain = { slot: 1, seq: 2, since: 3, reason: 'Rotate' }
-  const cases: unknown[] = [
-    good,
-    { ...good, drain },
-    { ...good, drain: { ...drain, slot: 2 } },
-    { ...good, drain: { ...drain, reason: 'Whim' } },
-    { ...good, slots: [] },
-    { ...good, slots: [slot(0), slot(1), slot(1)] },
-    { ...good, slots: [{ ...slot(0), publicKey: 'x' }] },
-    { ...good, slots: [{ ...slot(0), port: 0 }] },
-    { ...good, endpoints: [] },
-    { ...good, endpoints: [{}] },
-    { ...good, node: 'Node_A' },
-    { ...good, revision: 1.5 },
-    { ...good, revision: -1 },
-    { ...good, prefixes: Array<string>(65).fill('10.0.0.0/24') },
-    { ...good, drain: undefined },
-    { ...good, caps: null },
-    ...Object.keys(good).map((name) => Object.fromEntries(Object.entries(good).filter(([other]) => other !== name))),
-  ]
-  const spec = nodeSpecSchema() as Schema
-  for (const value of cases) {
-    const plain = JSON.parse(JSON.stringify(value)) as unknown
-    expect(accepts(spec, plain), JSON.stringify(plain)).toBe(misfit(nodeRecordSchema, plain) === undefined)
-  }
-  expect(cases.filter((value) => accepts(spec, JSON.parse(JSON.stringify(value)))).length).toBe(2)
-})
-
-/** A small reader of structural schemas, apart from the one of the agent. */
-function accepts(schema: Schema, value: unknown): boolean {
-  if (value === null) return schema.nullable === true
-  if (schema.enum !== undefined && !schema.enum.includes(value)) return false
-  const within = (n: number, low: unknown, high: unknown): boolean =>
-    n >= ((low as number | undefined) ?? -Infinity) && n <= ((high as number | undefined) ?? Infinity)
-  switch (schema.type) {
-    case 'object':
-      return (
-        typeof value === 'object' &&
-        (schema.required ?? []).every((name) => name in value) &&
-        Object.entries(schema.properties ?? {}).every(
-          ([name, child]) => !(name in value) || accepts(child, (value as Record<string, unknown>)[name]),
-        )
-      )
-    case 'array':
-      return (
-        Array.isArray(value) &&
-        within(value.length, schema['minItems'], schema['maxItems']) &&
-        value.every((item) => accepts(schema.items ?? {}, item))
-      )
-    case 'integer':
-      return Number.isSafeInteger(value) && within(value as number, schema['minimum'], schema['maximum'])
-    case 'string':
-      return (
-        typeof value === 'string' &&
-        within(value.length, schema['minLength'], schema['maxLength']) &&
-        new RegExp((schema['pattern'] as string | undefined) ?? '').test(value)
-      )
-    default:
-      return false
-  }
-}
 
 test('the resources are cluster-wide, structural, without status, and their columns show what is there', () => {
   const definitions = manifests<Definition>('crd.yaml')
@@ -261,8 +175,6 @@ test('an agent may write records, and admission holds it to its own', () => {
       validationActions?: string[]
       matchConditions?: { expression: string }[]
       matchConstraints?: { resourceRules: { resources: string[]; operations: string[]; apiGroups: string[] }[] }
-      variables?: { name: string; expression: string }[]
-      validations?: { expression: string }[]
     }
   }>('admission.yaml')
   const plurals = manifests<Definition>('crd.yaml').map(({ spec }) => spec.names.plural)
@@ -279,12 +191,6 @@ test('an agent may write records, and admission holds it to its own', () => {
   expect(policy?.spec.matchConditions?.[0]?.expression).toBe(`request.userInfo.username == '${user}'`)
   expect(binding?.subjects?.[0]?.namespace).toBe(namespace)
   expect(bound?.spec).toEqual({ policyName: policy?.metadata.name, validationActions: ['Deny'] })
-  // Each variable that a rule names is there, and brackets close.
-  const known = policy?.spec.variables?.map(({ name }) => name) ?? []
-  for (const { expression } of policy?.spec.validations ?? []) {
-    for (const [, name] of expression.matchAll(/variables\.(\w+)/g)) expect(known).toContain(name)
-    expect(expression.split('(').length).toBe(expression.split(')').length)
-  }
   expect((load('daemonset.yaml') as { spec: { template: { spec: object } } }).spec.template.spec).toMatchObject({
     serviceAccountName: account?.metadata.name,
   })

@@ -4,6 +4,8 @@ import Type from 'typebox'
 export const KEY_PATTERN = '^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$'
 /** Of a node: an RFC 1123 subdomain. */
 export const NAME_PATTERN = '^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$'
+/** Printable ASCII: what is beyond it counts differently in octets, UTF-16 and code points. */
+const CAPABILITY_PATTERN = '^[!-~]{1,63}$'
 
 export const MAX_ENDPOINTS = 16
 export const MAX_PREFIXES = 64
@@ -63,7 +65,7 @@ export const nodeRecordSchema = Type.Object(
     nodeIPs: Type.Array(Address, { maxItems: MAX_NODE_IPS }),
     slots: Type.Array(SlotRecord, { minItems: 1, maxItems: 2 }),
     drain: Type.Union([Type.Null(), DrainRecord]),
-    caps: Type.Array(Type.String({ minLength: 1, maxLength: 63 }), { maxItems: MAX_CAPABILITIES }),
+    caps: Type.Array(Type.String({ pattern: CAPABILITY_PATTERN, maxLength: 63 }), { maxItems: MAX_CAPABILITIES }),
   },
   { additionalProperties: false },
 )
