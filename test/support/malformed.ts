@@ -19,6 +19,12 @@ function relocate(name: Buffer, by: number): Buffer {
   return out
 }
 
+/** The labels of a name of `size` octets, without its end. */
+const octets = (size: number): Buffer =>
+  Buffer.concat(
+    Array.from({ length: Math.ceil(size / 64) }, (_, i) => label('x'.repeat(Math.min(64, size - 64 * i) - 1))),
+  )
+
 const HEADER = 12
 /** Header without the id: flags and the four counts. */
 const head = (flags: number, qd = 1, an = 0, ns = 0, ar = 0): Buffer => Buffer.concat([flags, qd, an, ns, ar].map(u16))
@@ -88,6 +94,7 @@ export const NAMES: readonly NameVector[] = [
   { what: 'label type 01', bytes: hex('076578616d706c6540'), whole: false },
   { what: 'bad first octet b0', bytes: hex('b0'), whole: false },
   { what: 'one octet 01', bytes: hex('01'), whole: false },
+  { what: 'label of one octet, and nothing behind it', bytes: hex('0100'), whole: false },
   { what: 'half a pointer', bytes: hex('c0'), whole: false },
   { what: 'pointer to 1', bytes: hex('c001'), whole: false },
   {
@@ -190,6 +197,17 @@ export const BAD_QUERIES: readonly BadQuery[] = [
     message: query(QUERY, [1, 0, 0, 0], relocate(bytes, HEADER), whole ? A_IN : Buffer.alloc(0)),
     reason: whole ? /^denied$/ : /^(question_cut|question_compressed|label_type|name_too_long|oversized)$/,
   })),
+  {
+    // Name at offset 1 of `000161c000`: the octet 0 that it points to is the last of the header here.
+    what: 'question: a, then a pointer to the root before it',
+    message: query(QUERY, [1, 0, 0, 0], hex('0161c00b'), A_IN),
+    reason: /^question_compressed$/,
+  },
+  {
+    what: 'question: 200 octets, then a pointer into them',
+    message: query(QUERY, [1, 0, 0, 0], octets(200), u16(0xc000 | HEADER), A_IN),
+    reason: /^question_compressed$/,
+  },
   { what: 'question: root', message: query(QUERY, [1, 0, 0, 0], ROOT, A_IN), reason: /^denied$/ },
   ...DISGUISES.map(({ what, bytes }) => ({
     what: `disguise: ${what}`,
@@ -206,7 +224,10 @@ export interface BadAnswer {
   /** First label of the name it answers, under odd.example. */
   readonly key: string
   readonly script: readonly OddAnswer[]
-  /** What the client may get: the bad answer never, SERVFAIL or the good answer that followed. */
+  /**
+   * What the client may get: SERVFAIL, the good answer that followed, these very octets, or by UDP the mark that the
+   * answer is too long for it (by TCP SERVFAIL then).
+   */
   readonly expect: 'servfail' | 'good' | 'passed' | 'truncated'
   /** Poison addresses in it: none of them may become reachable. */
   readonly poison: readonly string[]
@@ -247,6 +268,13 @@ function bad(
 /** One A record; the vector is in how it is told. */
 const one = (q: Buffer, rdata: Buffer, owner = POINT): Buffer =>
   Buffer.concat([head(REPLY, 1, 1), q, record(owner, 1, rdata)])
+
+/** Two records: a name of `size` octets in data that nobody reads, and an A whose owner has as many before it points there. */
+function ownedThroughPointer(q: Buffer, rdata: Buffer, size: number): Buffer {
+  const hidden = record(POINT, 65280, Buffer.concat([octets(size), ROOT]))
+  const at = u16(0xc000 | (HEADER + q.length + hidden.length - size - 1))
+  return Buffer.concat([head(REPLY, 1, 2), q, hidden, record(Buffer.concat([octets(size), at]), 1, rdata)])
+}
 
 const wrongAnswers: readonly BadAnswer[] = [
   bad('CoreDNS: 3 octets, then the answer', /^answer_short$/, 'good', () => hex('00'), {}),
@@ -315,6 +343,10 @@ const brokenAnswers: readonly BadAnswer[] = [
     const last = u16(0xc000 | (chainAt + chain.length - 2))
     return Buffer.concat([head(REPLY, 1, 2), q, record(POINT, 65280, chain), record(last, 1, p)])
   }),
+  // The jump must not make the count of octets begin anew.
+  bad('owner: 200 octets, then a pointer to 200', /^answer_name$/, 'servfail', (q, p) =>
+    ownedThroughPointer(q, p, 200),
+  ),
   ...NAMES.filter(({ whole }) => !whole).map(({ what, bytes, legal }) =>
     bad(
       `owner: ${what}`,
@@ -338,6 +370,27 @@ const strayAnswers: readonly BadAnswer[] = [
       record(wireName('x.odd.example'), 5, wireName('y.odd.example')),
       record(wireName('y.odd.example'), 1, p),
     ]),
+  ),
+  bad('owner: 100 octets, then a pointer to 100', /^strayed$/, 'passed', (q, p) => ownedThroughPointer(q, p, 100)),
+  bad('owner: a, then a pointer to the root before it', /^strayed$/, 'passed', (q, p) => {
+    // `000161c000` of dns-packet: the octet 0 ends the data of the first record, the name begins behind it.
+    const before = record(POINT, 65280, ROOT)
+    return Buffer.concat([
+      head(REPLY, 1, 2),
+      q,
+      before,
+      record(Buffer.concat([hex('0161'), u16(0xc000 | (HEADER + q.length + before.length - 1))]), 1, p),
+    ])
+  }),
+  // RFC 9460 section 2.2 forbids it and c-ares refuses it. The gate reads no data of this type: its client may judge it.
+  ...[64, 65].map((type) =>
+    bad(`type ${type} with a compressed target, a hint in it`, /^none$/, 'passed', (q, p) =>
+      Buffer.concat([
+        head(REPLY, 1, 1),
+        q,
+        record(POINT, type, Buffer.concat([u16(1), POINT, u16(4), u16(p.length), p])),
+      ]),
+    ),
   ),
   bad('address in the additional section', /^none$/, 'passed', (q, p) =>
     Buffer.concat([head(REPLY, 1, 0, 0, 1), q, record(POINT, 1, p)]),
