@@ -30,6 +30,7 @@ interface DaemonSet {
         readonly containers: readonly [Container]
         readonly volumes: readonly { readonly name: string; readonly hostPath?: { readonly path: string } }[]
         readonly hostNetwork: boolean
+        readonly hostPID?: boolean
       }
     }
   }
@@ -200,4 +201,6 @@ test('the pod has what the seal writes and reads of the host', () => {
   const procfs = agent.env.find(({ name }) => name === 'SEKISHO_NODE_PROCFS')?.value
   const mounts = agent.volumeMounts.map(({ mountPath }) => mountPath)
   expect(mounts).toEqual(expect.arrayContaining([`${procfs}/sys/net`, '/etc/machine-id']))
+  // Kernel threads are in the host's PID namespace.
+  expect(pod.hostPID).toBe(true)
 })
