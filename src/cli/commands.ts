@@ -79,14 +79,14 @@ Exit status: 0 look-up and connection allowed, 1 something is missing.`,
   },
   {
     name: 'wg status',
-    usage: '[--config FILE | --url URL] [-o table|json]',
+    usage: '[--config FILE | --url URL] [-o table|json|debuginfo]',
     summary: 'Show encryption between nodes: devices, keys, peers, rotation, and what is wrong.',
     details: `  -c, --config FILE   take the agent's address from its configuration
   -u, --url URL       address of the agent, http://127.0.0.1:9876 by default
-  -o, --output FORM   table or json
+  -o, --output FORM   table, json, or debuginfo: the JSON of "cilium-dbg debuginfo -o json | jq .encryption"
 
 Ends with the lines that "cilium status" and "cilium-dbg encrypt status" print, one device a slot; every device must have
-as many peers as there are other nodes.
+as many peers as there are other nodes. The last line is that of "cilium encrypt status" for the cluster, as this node sees it.
 Exit status: 0 every peer is proven and nothing was found, 1 something is wrong or encryption is off, 69 no agent answers.`,
     load: async () => (await import('./wg-status.ts')).wgStatus,
   },

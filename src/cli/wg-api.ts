@@ -16,10 +16,15 @@ interface Values {
   readonly output: string
 }
 
-/** The agent's address, after the common options are checked; or an exit status. */
-export async function openSeal(io: CliIo, { output, ...where }: Values): Promise<string | number> {
-  if (output !== 'table' && output !== 'json') {
-    throw new UsageError(`unknown output ${output}`, 'use -o table or -o json')
+/** The agent's address, after the common options are checked; or an exit status. `more`: forms of output besides table and json. */
+export async function openSeal(
+  io: CliIo,
+  { output, ...where }: Values,
+  more: readonly string[] = [],
+): Promise<string | number> {
+  const forms = ['table', 'json', ...more]
+  if (!forms.includes(output)) {
+    throw new UsageError(`unknown output ${output}`, `use ${forms.map((form) => `-o ${form}`).join(' or ')}`)
   }
   return baseOf(io, where)
 }

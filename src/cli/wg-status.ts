@@ -4,7 +4,7 @@ import { parseOptions } from './options.ts'
 import { paint, printable } from './style.ts'
 import { table, type Cell } from './table.ts'
 import { asJson, askSeal, openSeal, wgOptions } from './wg-api.ts'
-import { age, encryptStatus, peerTable, statusLines } from './wg-words.ts'
+import { age, clusterStatus, encryptStatus, peerTable, statusLines } from './wg-words.ts'
 
 const WORST = 10
 
@@ -12,14 +12,21 @@ const WORST = 10
 export async function wgStatus(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseOptions(args, wgOptions)
   if (positionals.length > 0) throw new UsageError(`unexpected argument ${positionals[0]}`)
-  const base = await openSeal(io, values)
+  const base = await openSeal(io, values, ['debuginfo'])
   if (typeof base === 'number') return base
   const report = await askSeal<SealReport>(io, base, '/v1/wg')
   if (typeof report === 'number') return report
+  const status = isSound(report) ? EXIT.ok : EXIT.failed
+  if (values.output === 'debuginfo') {
+    const info = await askSeal<object>(io, base, '/v1/wg/debuginfo')
+    if (typeof info === 'number') return info
+    io.out(asJson(info))
+    return status
+  }
   const page = await askSeal<{ peers: readonly SealPeer[] }>(io, base, `/v1/wg/peers?order=worst&limit=${WORST}`)
   if (typeof page === 'number') return page
   io.out(values.output === 'json' ? asJson({ ...report, worst: page.peers }) : render(io, report, page.peers))
-  return isSound(report) ? EXIT.ok : EXIT.failed
+  return status
 }
 
 const isSound = ({ slots, peers, directory, findings = [] }: SealReport): boolean =>
@@ -65,7 +72,7 @@ function render(io: CliIo, report: SealReport, worst: readonly SealPeer[]): stri
     const title = peers.expected > worst.length ? `the ${worst.length} worst of ${peers.expected} peers` : 'peers'
     parts.push(`${paint(io, 'bold', title)}\n${peerTable(io, worst)}`)
   }
-  parts.push(statusLines(report), encryptStatus(report))
+  parts.push(statusLines(report), encryptStatus(report), clusterStatus(report))
   return parts.join('\n')
 }
 

@@ -81,3 +81,10 @@ export const encryptStatus = ({ slots }: SealReport): string =>
         `Interface: ${printable(device)}\n\tPublic key: ${printable(publicKey ?? '-')}\n\tNumber of peers: ${programmed}\n`,
     )
     .join('')
+
+/**
+ * What `cilium encrypt status` (the command line of the cluster) prints; that one asks every agent, this is what our node knows: it
+ * and the peers that it sends to encrypted, of all nodes.
+ */
+export const clusterStatus = ({ peers }: SealReport): string =>
+  `Encryption: Wireguard (${peers.active + 1}/${peers.expected + 1} nodes)\n`

@@ -76,8 +76,38 @@ Interface: kwg0
 Interface: kwg1
 \tPublic key: ${KEYS.own1}
 \tNumber of peers: 1
+
+Encryption: Wireguard (2/2 nodes)
 `)
   expect(status).toBe(0)
+})
+
+test('status counts the nodes that it sends to encrypted, as the command line of the cluster does', async () => {
+  const peers = { expected: 6, active: 4, strict: 2, unproven: 1 }
+  const { out } = await ask(fakeSeal({ report: () => report({ peers }) }), ['status'])
+  expect(out.split('\n').at(-2)).toBe('Encryption: Wireguard (5/7 nodes)')
+})
+
+test('status as debuginfo has the shape of cilium-dbg, and the exit status of the table', async () => {
+  const { status, out } = await ask(fakeSeal(), ['status', '-o', 'debuginfo'])
+  const { wireguard } = JSON.parse(out) as { wireguard: { interfaces: { peers: object[] }[] } }
+  expect(wireguard).toMatchObject({ 'node-encryption': 'Disabled' })
+  expect(wireguard.interfaces.map((one) => Object.keys(one).sort())).toEqual(
+    [0, 1].map(() => ['listen-port', 'name', 'peer-count', 'peers', 'public-key']),
+  )
+  expect(wireguard.interfaces[0]).toMatchObject({ name: 'kwg0', 'listen-port': 51_871, 'public-key': KEYS.own0 })
+  expect(Object.keys(wireguard.interfaces[0]?.peers[0] ?? {}).sort()).toEqual([
+    'allowed-ips',
+    'endpoint',
+    'last-handshake-time',
+    'public-key',
+    'transfer-rx',
+    'transfer-tx',
+  ])
+  expect(status).toBe(0)
+  const amiss = fakeSeal({ report: () => report({ peers: { ...report().peers, unproven: 1 } }) })
+  expect((await ask(amiss, ['status', '-o', 'debuginfo'])).status).toBe(1)
+  expect((await ask(fakeSeal(), ['peers', '-o', 'debuginfo'])).err).toContain('use -o table or -o json')
 })
 
 const bad: readonly (readonly [string, Partial<WgReport>, string])[] = [
