@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import { symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
@@ -27,6 +27,8 @@ const SMALL = 10
 const LOOKS = 5
 const TOOL = 'wgt'
 const SESSION_TRIES = 20
+/** RCU frees what was taken away. */
+const SETTLE_MS = 1000
 const FAR = 'far'
 const [LEFT, RIGHT] = ['10.200.0.1', '10.201.0.1']
 const ROUTES = 'ip -batch /tmp/nexthops4 && ip -6 -batch /tmp/nexthops6 && ip -batch /tmp/routes'
@@ -123,6 +125,13 @@ class Book {
 const resident = (): number => {
   collect()
   return process.memoryUsage.rss()
+}
+
+/** Octets of the kernel's own objects: peers, allowed IPs and keys lie in slabs. What was freed lately is waited for. */
+async function slabs(): Promise<number> {
+  await sleep(SETTLE_MS)
+  writeFileSync('/proc/sys/vm/drop_caches', '3')
+  return Number(/^Slab: +(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1024
 }
 
 /** Second end of the slot with the traffic. */
@@ -223,17 +232,33 @@ async function device(): Promise<void> {
 
 /** One change after the other on each of the two devices; who begins alternates. */
 async function devices(node: ScaleNode, book: Book): Promise<void> {
-  const both = async (what: string, own: () => Promise<void>, tool: () => Promise<void>, repeat = 1): Promise<void> => {
-    const turns = [() => book.time(what, 'sekisho', own, repeat), () => book.time(what, 'wg', tool, repeat)]
+  const all = node.records.length
+  const slabsOf = async (subject: string, act: () => Promise<void>): Promise<void> => {
+    const before = await slabs()
+    await act()
+    book.set('memory of the kernel', 'B a peer', subject, ((await slabs()) - before) / all)
+  }
+  const both = async (
+    what: string,
+    own: () => Promise<void>,
+    tool: () => Promise<void>,
+    repeat = 1,
+    around: typeof slabsOf = (_, act) => act(),
+  ): Promise<void> => {
+    const turns = [
+      () => around('sekisho', () => book.time(what, 'sekisho', own, repeat)),
+      () => around('wg', () => book.time(what, 'wg', tool, repeat)),
+    ]
     for (const turn of book.round % 2 === 0 ? turns : turns.reverse()) await turn()
   }
-  const all = node.records.length
   let victim = 0
   let known = node.records.map(({ slots }) => slots[1]?.publicKey ?? '')
   await both(
     'program all',
     async () => assert.equal(await node.reconcile(), all),
     () => shell.run(`wg setconf ${TOOL} /tmp/conf`),
+    1,
+    slabsOf,
   )
   await both(
     'look, nothing to do',
@@ -269,6 +294,13 @@ async function devices(node: ScaleNode, book: Book): Promise<void> {
   )
   assert.notEqual((await node.dump()).publicKey, publicKey)
   await book.time('wg that does nothing', 'wg', () => shell.run('wg help >/dev/null'), SMALL)
+  if (book.round > 0) return
+  const most = async (command: string): Promise<number> => {
+    await shell.run(`busybox time -v ${command} >/dev/null 2>/tmp/time`)
+    return Number(/Maximum resident set size .*: (\d+)/.exec(readFileSync('/tmp/time', 'utf8'))?.[1]) * 1024
+  }
+  const least = await most('wg help')
+  book.set('memory of the process', 'B a peer', 'wg', ((await most(`wg setconf ${TOOL} /tmp/conf`)) - least) / all)
 }
 
 async function routes(node: ScaleNode, book: Book): Promise<void> {
@@ -314,7 +346,7 @@ class Watch {
 }
 
 /**
- * Octets a peer of this process with all it knows. Not of the kernel: what a guest has available moves by more than peers take.
+ * Octets a peer of this process with all it knows.
  */
 async function memory(size: number, book: Book, watch: Watch): Promise<ScaleNode> {
   const before = resident()
