@@ -7,25 +7,16 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { LoadedObject, Ring } from '../../src/native/binding.ts'
 import { loadNative } from '../../src/native/load.ts'
 import { openDescriptors, thrownBy } from '../native/support.ts'
+import { compileProgram } from './fixtures/compile.ts'
 
 const native = loadNative()
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url))
 let directory: string
 let object: string
 
-function compile(name: string): string {
-  const out = join(directory, `${name}.o`)
-  const triplet = execFileSync('gcc', ['-print-multiarch'], { encoding: 'utf8' }).trim()
-  const flags = ['-O2', '-g', '-target', 'bpf', '-mcpu=v3', `-I/usr/include/${triplet}`]
-  // The sanitizers of the addon are not for the compiler.
-  const env = { ...process.env, LD_PRELOAD: '' }
-  execFileSync('clang-19', [...flags, '-c', fixture(`${name}.bpf.c`), '-o', out], { env })
-  return out
-}
-
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'sekisho-native-'))
-  object = compile('native-probe')
+  object = compileProgram('native-probe', directory)
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 
@@ -103,7 +94,7 @@ describe('objects', () => {
   })
 
   test('say in the error what the verifier said', () => {
-    const refused = compile('native-refused')
+    const refused = compileProgram('native-refused', directory)
     const before = openDescriptors()
     const error = thrownBy(() => native.bpfObjectLoad(refused, {}))
     expect(error).toMatchObject({ code: 'SEKISHO_NATIVE_SYSCALL', syscall: 'bpf_object__load', errnoName: 'EACCES' })
