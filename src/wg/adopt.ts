@@ -32,10 +32,16 @@ export function adopt({ uid, bootId, config, keys, found, own, target, wallMs }:
     const said = known(id)
     if (said !== undefined) {
       const age = Math.max(0, wallMs - said.since)
-      return { publicKey: said.publicKey, generation: said.gen, since: said.since, bornAt: now - age }
+      return {
+        publicKey: said.publicKey,
+        generation: said.gen,
+        since: said.since,
+        bornAt: now - age,
+        toldAt: now - age,
+      }
     }
     const last = published?.slots.find((record) => record.id === id)?.gen ?? -1
-    return { publicKey: keys[id], generation: last + 1, since: wallMs, bornAt: now }
+    return { publicKey: keys[id], generation: last + 1, since: wallMs, bornAt: now, toldAt: undefined }
   }
   const slots = [slot(0), slot(1)] as const
   const changed = SLOTS.filter((id) => known(id) === undefined)

@@ -33,6 +33,7 @@ import {
 import { Timers } from './engine/timers.ts'
 import { EngineView } from './engine/view.ts'
 import type { Target } from './activation.ts'
+import { yields } from './first-handshake.ts'
 import { announcementFor, step } from './machine.ts'
 import type { WgEvent, WgState } from './machine-types.ts'
 import type { Announcement } from './pair.ts'
@@ -229,7 +230,7 @@ class SealEngine implements Engine {
         result: (result) => {
           this.#probed(result)
         },
-        announce: (uid) => this.#announcement(uid),
+        announce: (uid, slot) => this.#announcement(uid, slot),
       }),
     )
     for (const slot of SLOTS) {
@@ -401,13 +402,26 @@ class SealEngine implements Engine {
    * What is done, and not what is only decided: on the word that we send through the tunnel the peer drops what is still in
    * clear text, and on the word that we take clear text it sends some.
    */
-  #announcement(uid: string): Announcement | undefined {
-    if (this.#state === undefined) return undefined
+  #announcement(uid: string, slot: Slot): Announcement | undefined {
+    if (this.#state === undefined || this.#keepsSilent(uid, slot)) return undefined
     // Whole milliseconds, rounded down: what is said within one counts as said at its beginning.
     const said = announcementFor(this.#state, uid, Math.floor(this.#parts.clock.monotonicMs()))
     if (said === undefined) return undefined
     const mode = this.#routes.mode(uid) ?? 'off'
     return { ...said, mode, egress: this.#routes.egress(uid) ?? said.egress }
+  }
+
+  /**
+   * Whoever asks through a tunnel that we leave the first handshake of has a session: a new one, which a look at the device shows,
+   * or one that our old key had, and then the answer would begin a handshake.
+   */
+  #keepsSilent(uid: string, slot: Slot): boolean {
+    const { peers, slots } = this.#now()
+    const tunnel = peers.get(uid)?.tunnels[slot]
+    if (tunnel === undefined || !yields(slots[slot], tunnel, this.#parts.clock.monotonicMs())) return false
+    this.#poller.hint(true)
+    // A peer that is new in the device has had no session with an old key.
+    return tunnel.provesAfter > 0
   }
 
   #own(record: NodeRecord): void {

@@ -12,6 +12,8 @@ export interface OwnSlot {
   readonly since: number
   /** As `since`, monotonic ms: what the schedule goes by. */
   readonly bornAt: number
+  /** When the directory had taken it, monotonic ms; undefined: not yet. */
+  readonly toldAt: number | undefined
 }
 
 export interface MachineConfig {

@@ -1,5 +1,6 @@
 import { takeCensus } from './census.ts'
 import { MOST_REVISIONS, type NodeRecord } from './directory/record.ts'
+import { yields } from './first-handshake.ts'
 import type { Job, OwnSlot, Rotation, Step, WgEffect, WgEvent, WgState } from './machine-types.ts'
 import {
   forgetProof,
@@ -54,7 +55,7 @@ function next(state: WgState, event: WgEvent, now: number, effects: WgEffect[]):
     case 'keyMade':
       return takeKey(state, event.slot, event.publicKey, event.wallMs, now, effects)
     case 'published':
-      return acknowledge(state, event.revision)
+      return acknowledge(state, event.revision, now)
     case 'traffic':
       return count(state, event.slot, event.packets, now)
     case 'rotate':
@@ -117,9 +118,13 @@ function publish(state: WgState, now: number, effects: WgEffect[]): WgState {
   return { ...state, publishedAt: now }
 }
 
-function acknowledge(state: WgState, revision: number): WgState {
+function acknowledge(state: WgState, revision: number, now: number): WgState {
   if (revision <= state.acknowledged) return state
-  return { ...state, acknowledged: revision }
+  const acknowledged: WgState = { ...state, acknowledged: revision }
+  // What was written before the newest may have older keys.
+  if (revision < state.revision || state.slots.every(({ toldAt }) => toldAt !== undefined)) return acknowledged
+  const told = (own: OwnSlot): OwnSlot => ({ ...own, toldAt: own.toldAt ?? now })
+  return { ...acknowledged, slots: [told(state.slots[0]), told(state.slots[1])] }
 }
 
 /** Our key is new: publish it in place of the old one and of the drain, in one write. */
@@ -142,7 +147,7 @@ function takeKey(
   const expected = rotation.phase !== 'idle' && rotation.slot === slot
   const reason = expected ? rotation.reason : 'Repair'
   if (reason === 'Compromise') effects.push({ kind: 'cutSessions', slot })
-  const made: OwnSlot = { publicKey, generation: old.generation + 1, since: wallMs, bornAt: now }
+  const made: OwnSlot = { publicKey, generation: old.generation + 1, since: wallMs, bornAt: now, toldAt: undefined }
   const rekeyed: WgState = {
     ...state,
     slots: slot === 0 ? [made, state.slots[1]] : [state.slots[0], made],
@@ -162,7 +167,8 @@ function takeOwn(state: WgState, record: NodeRecord, wallMs: number, now: number
     const said = record.slots.find((one) => one.id === id)
     if (said === undefined) return own
     if (said.publicKey !== own.publicKey) return { ...own, generation: Math.max(own.generation, said.gen + 1) }
-    return { ...own, generation: said.gen, since: said.since, bornAt: now - Math.max(0, wallMs - said.since) }
+    const bornAt = now - Math.max(0, wallMs - said.since)
+    return { ...own, generation: said.gen, since: said.since, bornAt, toldAt: own.toldAt ?? now }
   }
   const revision = (record.revision < MOST_REVISIONS ? Math.max(state.revision, record.revision) : state.revision) + 1
   return publish({ ...state, slots: [slot(0), slot(1)], revision }, now, effects)
@@ -202,7 +208,7 @@ function repair(state: WgState, slot: Slot): WgState {
 }
 
 function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[]): WgState {
-  let state = each(before, now, effects, (pair) => kick(pair, before.config.kickMs, now, effects))
+  let state = each(before, now, effects, (pair) => kick(before, pair, now, effects))
   if (state.acknowledged < state.revision && now - state.publishedAt >= state.config.retryMs) {
     state = publish(state, now, effects)
   }
@@ -278,11 +284,13 @@ function begin(state: WgState, now: number): WgState {
   return { ...state, queue: rotations, rotation: { phase: 'waiting', ...job, since: now } }
 }
 
-function kick(pair: Pair, everyMs: number, now: number, effects: WgEffect[]): Pair {
+function kick({ slots, config }: WgState, pair: Pair, now: number, effects: WgEffect[]): Pair {
   let next = pair
   for (const slot of SLOTS) {
     const state = slotState(next, slot, now)
-    if (state === 'absent' || state === 'proven' || now - next.tunnels[slot].kickedAt < everyMs) continue
+    const tunnel = next.tunnels[slot]
+    if (state === 'absent' || state === 'proven' || now - tunnel.kickedAt < config.kickMs) continue
+    if (yields(slots[slot], tunnel, now)) continue
     effects.push({ kind: 'kick', uid: pair.uid, slot })
     next = withTunnel(next, slot, { kickedAt: now })
   }

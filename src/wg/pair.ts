@@ -18,6 +18,8 @@ export interface Tunnel {
   /** The peer's public key in our device; undefined when it is not there. */
   readonly key: string | undefined
   readonly generation: number
+  /** When the peer made the key, its wall clock, ms. */
+  readonly since: number
   /** A handshake proves only when its stamp is later: wall clock ms of our own key, 0 for a peer that is new in the device. */
   readonly provesAfter: number
   /** Stamp of the last handshake seen, wall clock ms, 0 for none. */
@@ -67,6 +69,7 @@ export const NEVER = Number.NEGATIVE_INFINITY
 export const ABSENT: Tunnel = {
   key: undefined,
   generation: 0,
+  since: 0,
   provesAfter: 0,
   stamp: 0,
   handshaken: false,

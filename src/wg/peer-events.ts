@@ -54,12 +54,15 @@ export function takeRecord(
     const wanted = record.slots[slot]
     const { key } = pair.tunnels[slot]
     if (wanted?.publicKey === key) {
-      if (wanted !== undefined) pair = withTunnel(pair, slot, { generation: wanted.gen })
+      if (wanted !== undefined) pair = withTunnel(pair, slot, { generation: wanted.gen, since: wanted.since })
     } else if (wanted === undefined) {
       pair = withTunnel(pair, slot, ABSENT)
       if (key !== undefined) installs.push({ kind: 'uninstall', uid: pair.uid, slot, key })
     } else {
-      pair = withTunnel(pair, slot, { ...ABSENT, key: wanted.publicKey, generation: wanted.gen, kickedAt: now })
+      pair = withTunnel(pair, slot, {
+        ...ABSENT,
+        ...{ key: wanted.publicKey, generation: wanted.gen, since: wanted.since, kickedAt: now },
+      })
       installs.push({ kind: 'install', uid: pair.uid, slot, key: wanted.publicKey, replaces: key })
     }
   }

@@ -102,10 +102,10 @@ export interface ProbeTarget {
  * only its announcement is believed: any pod of a peer can send to the echo socket.
  */
 export interface Prober {
-  /** `announce` gives what to say to the peer that has this address now; undefined when it is unknown. */
+  /** `announce` gives what to say to the peer that asks through the slot; undefined: it is unknown, or not answered now. */
   start(handlers: {
     readonly result: (result: ProbeResult) => void
-    readonly announce: (uid: string) => Announcement | undefined
+    readonly announce: (uid: string, slot: Slot) => Announcement | undefined
   }): Promise<void>
   /** The device of the slot is new: its sockets are opened again. */
   slotReplaced(slot: Slot): Promise<void>

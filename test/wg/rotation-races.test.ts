@@ -37,7 +37,7 @@ const pair = (change: Partial<Pair>): Pair => ({
 const drainOf = (slot: Slot, since: number): Drain => ({ slot, seq: 1, since, reason: 'Rotate' })
 
 function stateOf(peer: Pair, change: Partial<WgState>): WgState {
-  const own = { publicKey: 'own', generation: 0, since: WALL, bornAt: 0 }
+  const own = { publicKey: 'own', generation: 0, since: WALL, bornAt: 0, toldAt: 0 }
   return {
     uid: 'a',
     config: DEFAULT_MACHINE,

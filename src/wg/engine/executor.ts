@@ -8,7 +8,9 @@ import { Pace } from './pace.ts'
 import type { Peers } from './peers.ts'
 import { isPublished } from './reconcile.ts'
 import type { RouteKeeper } from './route-keeper.ts'
+import { Silent } from './silent.ts'
 import type { EngineClock } from './types.ts'
+import type { WantedPeer } from './wanted.ts'
 
 /** Peers in one call: one message of the kernel's and one lock. Those that a key is taken from cost more than it: 16. */
 const TOGETHER = 64
@@ -75,6 +77,7 @@ export class Executor {
   readonly #removed: readonly [Map<string, number>, Map<string, number>] = [new Map(), new Map()]
   readonly #current: [Current | undefined, Current | undefined] = [undefined, undefined]
   readonly #pace = new Pace()
+  readonly #silent: Silent
   #paced: (() => void) | undefined
   #held: (() => void)[] = []
   #backoff = 1
@@ -84,6 +87,9 @@ export class Executor {
 
   constructor(parts: ExecutorParts) {
     this.#p = parts
+    this.#silent = new Silent(parts.state, parts.clock, (uid, slot) => {
+      this.markKick(uid, slot)
+    })
   }
 
   /** Taken before a dump is asked for, and given to `unsettled` with the answer. */
@@ -108,6 +114,11 @@ export class Executor {
     return !waiting && this.#grow.size + this.#unmovedSince.size === 0
   }
 
+  /** The peer has no keepalive there yet, as the other end begins the handshake. */
+  silent(uid: string, slot: Slot): boolean {
+    return this.#silent.has(uid, slot)
+  }
+
   /** The same of a key that is to go. */
   unsettledKey(slot: Slot, key: string, mark: number): boolean {
     return this.#outgoing[slot].has(key) || (this.#removed[slot].get(key) ?? -1) >= mark
@@ -115,7 +126,12 @@ export class Executor {
 
   /** Nothing waits and nothing runs. */
   get idle(): boolean {
-    return this.#running === undefined && !this.#hasWork() && !this.#waitsForPace() && this.#held.length === 0
+    return (
+      this.#running === undefined &&
+      !this.#hasWork() &&
+      !this.#waitsForPace() &&
+      this.#held.length + this.#silent.size === 0
+    )
   }
 
   /** Packets of a peer still leave by this slot although the machine has moved them. */
@@ -184,7 +200,8 @@ export class Executor {
   async programAll(slot: Slot): Promise<void> {
     const uids = [...this.#p.state().peers].map(({ uid }) => uid)
     await inTwos(batches(uids), async (batch) => {
-      const set = this.#stopped ? [] : batch.flatMap((uid) => this.#setOf(uid, slot, undefined))
+      // The key is another, and nobody knows it: the machine neither, until all of them are in.
+      const set = this.#stopped ? [] : batch.flatMap((uid) => this.#setOf(uid, slot, undefined, true))
       if (set.length > 0) await this.#p.driver.setPeers(this.#p.devices[slot], { set })
     })
   }
@@ -192,6 +209,7 @@ export class Executor {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#paced?.()
+    this.#silent.stop()
     await this.#running
   }
 
@@ -238,6 +256,15 @@ export class Executor {
   #allowed(marked: number): number {
     if (this.#p.peers.keepalive === 0) return marked
     return this.#pace.take(marked, this.#p.state().peers.size, this.#p.clock.monotonicMs())
+  }
+
+  /** What is programmed now: those that begin a handshake as their pace allows. */
+  #affordable(slot: Slot): [string, Todo][] {
+    const todos = [...this.#program[slot]]
+    const quiet = todos.filter(([uid]) => this.#silent.yields(uid, slot))
+    if (quiet.length === 0) return todos.slice(0, this.#allowed(todos.length))
+    const loud = todos.filter(([uid]) => !this.#silent.yields(uid, slot))
+    return [...quiet, ...loud.slice(0, this.#allowed(loud.length))]
   }
 
   async #run(): Promise<void> {
@@ -334,7 +361,7 @@ export class Executor {
   async #programSlot(slot: Slot): Promise<void> {
     if (this.#paused[slot]) return
     const program = this.#program[slot]
-    const todos = [...program].slice(0, this.#allowed(program.size))
+    const todos = this.#affordable(slot)
     for (const [uid] of todos) program.delete(uid)
     const drops = take(this.#drop[slot])
     const replacing = todos.filter(([, { replaces }]) => replaces.size > 0)
@@ -388,7 +415,7 @@ export class Executor {
 
   async #programBatch(slot: Slot, batch: readonly (readonly [string, Todo])[]): Promise<void> {
     for (const [uid] of batch) this.#touched.set(uid, this.#pass)
-    const set = batch.flatMap(([uid, todo]) => this.#setOf(uid, slot, todo))
+    const set = batch.flatMap(([uid, todo]) => this.#setOf(uid, slot, todo, this.#silent.yields(uid, slot)))
     const replaced = batch.flatMap(([, { replaces }]) => [...replaces])
     const remove = replaced.length === 0 ? [] : replaced.filter((key) => !this.#currentKeys(slot).has(key))
     if (set.length + remove.length === 0) return
@@ -415,11 +442,16 @@ export class Executor {
     }
   }
 
-  /** Everything the device must have of the peer. Its endpoint is left alone where the device knows a better one. */
-  #setOf(uid: string, slot: Slot, todo: Todo | undefined): WgPeerSet[] {
+  /**
+   * Everything the device must have of the peer, but keepalive when it is to be silent. Its endpoint is left alone where the device
+   * knows a better one.
+   */
+  #setOf(uid: string, slot: Slot, todo: Todo | undefined, silent: boolean): WgPeerSet[] {
     const wanted = this.#p.peers.wanted(uid, slot)
     if (wanted === undefined) return []
-    const { publicKey, keepalive, allowedIps, endpoints } = wanted
+    const { publicKey, allowedIps, endpoints } = wanted
+    const keepalive = silent ? 0 : wanted.keepalive
+    this.#silent.set(uid, slot, silent && wanted.keepalive > 0)
     const device = this.#inDevice(slot)
     const found = device.get(publicKey)
     const extra = extraOf(todo, allowedIps)
@@ -465,21 +497,25 @@ export class Executor {
   async #kickSlot(slot: Slot): Promise<void> {
     if (this.#paused[slot]) return
     const kicks = this.#kick[slot]
+    // A key that was made meanwhile: the other end begins after all.
+    for (const uid of kicks) if (this.#silent.has(uid, slot) && this.#silent.yields(uid, slot)) kicks.delete(uid)
     for (const uids of batches(take(kicks, this.#allowed(kicks.size)))) {
       for (const uid of uids) this.#touched.set(uid, this.#pass)
       const peers = uids.flatMap((uid) => this.#p.peers.wanted(uid, slot) ?? [])
       if (peers.length === 0) continue
-      const step = (seconds: (keepalive: number) => number): Promise<void> =>
-        this.#p.driver.setPeers(this.#p.devices[slot], {
-          set: peers.map((peer) => ({
-            publicKey: peer.publicKey,
-            keepalive: seconds(peer.keepalive),
-            updateOnly: true,
-          })),
+      const step = async (
+        some: readonly WantedPeer[],
+        seconds: (keepalive: number) => number = () => 0,
+      ): Promise<void> => {
+        if (some.length === 0) return
+        await this.#p.driver.setPeers(this.#p.devices[slot], {
+          set: some.map(({ publicKey, keepalive }) => ({ publicKey, keepalive: seconds(keepalive), updateOnly: true })),
         })
+      }
       try {
-        await step(() => 0)
-        await step((keepalive) => keepalive)
+        await step(peers.filter(({ uid }) => !this.#silent.has(uid, slot)))
+        await step(peers, (keepalive) => keepalive)
+        for (const uid of uids) this.#silent.set(uid, slot, false)
       } catch (error) {
         // A kick is asked for again by the machine; the keepalive must not stay off.
         this.#again('starting handshakes', error, () => {

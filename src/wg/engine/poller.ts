@@ -223,7 +223,7 @@ export class Poller {
       this.#overruled.set(key, text)
       return false
     }
-    const skip = (uid: string): boolean => executor.unsettled(uid, mark)
+    const skip = (uid: string): boolean => executor.unsettled(uid, mark) || executor.silent(uid, slot)
     const { fixes, strangers } = diffPeers(peers.allWanted(slot), dump, { roamed, skip })
     for (const { uid, endpoint, extra } of fixes) {
       this.repairs.peer++

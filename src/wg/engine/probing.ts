@@ -1,4 +1,5 @@
 import { sendsThroughTunnel } from '../activation.ts'
+import { yields } from '../first-handshake.ts'
 import type { WgState } from '../machine-types.ts'
 import { drainOf, everProven, slotState, usable, type Pair } from '../pair.ts'
 import type { WgPeer } from '../ports.ts'
@@ -143,10 +144,13 @@ export class Probing {
         const stepping =
           (young && !everProven(pair, slot)) || (pressing(state, now, track.since) && !arrived(pair, state))
         const period = stepping ? stepMs : fast ? probeMs : restMs
-        if (key === undefined) continue
+        // A question into a tunnel without a session begins a handshake.
+        if (key === undefined || yields(state.slots[slot], pair.tunnels[slot], now)) continue
         const doubt = traffic && slot === pair.egress && this.#doubts(track, pair.uid, slot, now)
-        if (now < track.askedAt + period && !doubt) continue
-        const waits = !doubt && (stepping || !fast)
+        const early = now < track.askedAt + period
+        // With the key that we have now nothing was asked yet: the answer ends a rotation.
+        if (early && !doubt && track.askedAt >= state.slots[slot].bornAt) continue
+        const waits = !doubt && (stepping || !fast || early)
         if (waits && left[stepping ? 'stepping' : 'rest']-- <= 0) continue
         if (doubt) track.doubts++
         else track.askedAt = now

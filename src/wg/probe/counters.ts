@@ -2,7 +2,8 @@ import { MALFORMED } from './codec.ts'
 
 /**
  * Why a datagram on a probe socket was not believed or not answered; a closed set. `unasked`: no question of ours has this
- * number, or its second is over; `source`, `size`, `slot`: not as the question went; `unknown`: the asker is no peer.
+ * number, or its second is over; `source`, `size`, `slot`: not as the question went; `unknown`: the asker is no peer,
+ * or its tunnel has a new key and no session yet.
  */
 export const PROBE_DROPS = [...MALFORMED, 'port', 'slot', 'unknown', 'rate', 'unasked', 'source', 'size'] as const
 export type ProbeDrop = (typeof PROBE_DROPS)[number]

@@ -113,7 +113,7 @@ export function createProber(options: ProberOptions, deps: ProberDeps): Counting
       drop('rate')
       return
     }
-    const announcement: Announcement | undefined = handlers?.announce(target.uid)
+    const announcement: Announcement | undefined = handlers?.announce(target.uid, ask.slot)
     if (announcement === undefined) {
       drop('unknown')
       return

@@ -6,6 +6,8 @@ import type { FakeClock } from './fake-clock.ts'
 
 interface Session {
   readonly born: number
+  /** Who began the handshake, and renews it; over a wire alone. */
+  readonly by?: FakeKernel
 }
 
 export interface FakePeer {
@@ -18,6 +20,10 @@ export interface FakePeer {
   tx: number
   send: Session | undefined
   receive: Session[]
+  /** An initiation of ours that waits for its answer, over a wire alone. */
+  begun?: object | undefined
+  /** When the last one was sent: Linux sends no other to a peer for 5 s, until one of the two keys is another. */
+  begunAt?: number | undefined
 }
 
 export interface FakeDevice {
@@ -34,6 +40,8 @@ export interface FakeDevice {
 const SESSION_MS = 180_000
 const RENEW_MS = 120_000
 const RETRY_MS = 5_000
+/** WireGuard waits up to a third of a second longer, so that two ends do not try again in one moment for ever. */
+const JITTER_MS = 333
 
 /** What one node's kernel keeps, whatever becomes of the agent. */
 export class FakeKernel {
@@ -116,6 +124,13 @@ export class FakeNet {
   /** Packets of pods are tried; turned off where there are too many pairs. */
   trying = true
   clearText = 0
+  /** How long a message of a handshake takes, ms. 0: it is over when it begins. */
+  wireMs = 0
+  /** Answers to handshakes that nobody waited for, as both ends had begun one. */
+  crossed = 0
+  /** Initiations that came to an end that does not know who began. */
+  unknown = 0
+  #jitter = 0
   readonly #clock: FakeClock
   readonly #cut = new Set<number>()
   readonly #established = new Set<string>()
@@ -172,20 +187,24 @@ export class FakeNet {
     const [key, peer] = entry
     const now = this.#clock.monotonicMs()
     if (peer.send === undefined || now - peer.send.born >= SESSION_MS) {
-      if (!this.handshake(from, slot, key)) return false
-    } else if (now - peer.send.born >= RENEW_MS) this.handshake(from, slot, key)
+      // What is kept until there is a session counts as lost over a wire.
+      if (!this.handshake(from, slot, key) || this.wireMs > 0) return false
+    } else if (now - peer.send.born >= RENEW_MS && (peer.send.by ?? from) === from) this.handshake(from, slot, key)
     const session = peer.send
     const there = this.#at(peer.endpoint)
     const device = there?.kernel === to ? there.device : undefined
     if (device === undefined || session === undefined || device.deaf || this.#cut.has(from.index)) return false
     const reader = [...device.peers.values()].find(({ receive }) => receive.includes(session))
     if (reader?.allowedIps.has(from.prefix) !== true) return false
+    // The first packet of a session tells whoever answered the handshake that it may be used.
+    if (reader.receive[0] === session) reader.send = session
     peer.tx += 1000
     reader.rx += 1000
     return true
   }
 
   handshake(from: FakeKernel, slot: Slot, key: string): boolean {
+    if (this.wireMs > 0) return this.#initiate(from, slot, key)
     const out = from.device(slot)
     const peer = out?.peers.get(key)
     const there = this.#at(peer?.endpoint)
@@ -203,6 +222,54 @@ export class FakeNet {
     return true
   }
 
+  /** One message after the other. As Linux has one handshake a peer, an initiation that comes puts an end to ours. */
+  #initiate(from: FakeKernel, slot: Slot, key: string): boolean {
+    const now = this.#clock.monotonicMs()
+    const out = from.device(slot)
+    const peer = out?.peers.get(key)
+    if (out?.publicKey === undefined || !out.up || peer === undefined) return false
+    if (peer.begunAt !== undefined && now - peer.begunAt < RETRY_MS) return true
+    const begun = {}
+    Object.assign(peer, { begun, begunAt: now })
+    const own = out.publicKey
+    this.#clock.setTimer(() => {
+      this.#answer(from, slot, { own, key, peer, begun })
+    }, this.wireMs)
+    this.#jitter = (this.#jitter * 7 + 101) % JITTER_MS
+    this.#clock.setTimer(() => {
+      if (peer.begun === begun && from.device(slot)?.peers.get(key) === peer) this.#initiate(from, slot, key)
+    }, RETRY_MS + this.#jitter)
+    return true
+  }
+
+  #answer(from: FakeKernel, slot: Slot, to: { own: string; key: string; peer: FakePeer; begun: object }): void {
+    const there = this.#at(to.peer.endpoint)
+    if (there === undefined || this.#cut.has(from.index) || this.#cut.has(there.kernel.index)) return
+    const back = there.device.peers.get(to.own)
+    if (there.device.publicKey !== to.key || back === undefined) {
+      this.unknown++
+      return
+    }
+    const session: Session = { born: this.#clock.monotonicMs(), by: from }
+    back.begun = undefined
+    back.receive = [session, ...back.receive].slice(0, 2)
+    this.#clock.setTimer(() => {
+      if (to.peer.begun !== to.begun || from.device(slot)?.publicKey !== to.own) {
+        this.crossed++
+        return
+      }
+      to.peer.begun = undefined
+      to.peer.send = session
+      to.peer.receive = [session, ...to.peer.receive].slice(0, 2)
+      to.peer.stamp = this.#clock.wallMs()
+      this.#clock.setTimer(() => {
+        if (back.receive[0] !== session || there.device.publicKey !== to.key) return
+        back.send = session
+        back.stamp = this.#clock.wallMs()
+      }, this.wireMs)
+    }, this.wireMs)
+  }
+
   #at(endpoint: WgEndpoint | undefined): { kernel: FakeKernel; device: FakeDevice } | undefined {
     if (endpoint === undefined) return undefined
     const kernel = this.kernels.find(({ underlay }) => formatIp(underlay) === formatIp(endpoint.ip))
@@ -217,6 +284,8 @@ export class FakeNet {
       for (const kernel of this.kernels) {
         for (const slot of SLOTS) {
           for (const [key, { send, keepalive }] of kernel.device(slot)?.peers ?? []) {
+            // Over a wire each initiation is tried again by itself.
+            if (this.wireMs > 0 && send?.by !== kernel) continue
             if (keepalive > 0 && (send === undefined || now - send.born >= RENEW_MS)) this.handshake(kernel, slot, key)
           }
         }

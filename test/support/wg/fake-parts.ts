@@ -129,7 +129,8 @@ export class FakeDriver extends FakePart implements WgDriver {
       const device = this.#must(name)
       this.calls.push({ what: 'rotateKey', name })
       device.publicKey = this.#kernel.newKey()
-      for (const peer of device.peers.values()) peer.send = undefined
+      for (const peer of device.peers.values())
+        Object.assign(peer, { send: undefined, begun: undefined, begunAt: undefined })
       return device.publicKey
     })
   }
@@ -169,7 +170,8 @@ export class FakeDriver extends FakePart implements WgDriver {
         for (const other of device.peers.values()) other.allowedIps.delete(formatCidr(cidr))
         peer.allowedIps.set(formatCidr(cidr), cidr)
       }
-      const begins = peer.keepalive === 0 && (one.keepalive ?? 0) > 0
+      const begins =
+        peer.keepalive === 0 && (one.keepalive ?? 0) > 0 && (this.#net.wireMs === 0 || peer.send === undefined)
       if (one.keepalive !== undefined) peer.keepalive = one.keepalive
       if (begins) this.#net.handshake(this.#kernel, slot, one.publicKey)
     }
@@ -406,7 +408,7 @@ export class FakeProber extends FakePart implements Prober {
     this.#clock.setTimer(() => {
       const other = this.#all.get(index)
       const passed = known && this.#net.passes(this.#kernel, there, slot) && this.#net.passes(there, this.#kernel, slot)
-      const announcement = passed ? other?.announce(this.#uid(this.#kernel.index)) : undefined
+      const announcement = passed ? other?.announce(this.#uid(this.#kernel.index), slot) : undefined
       if (announcement === undefined) {
         this.#clock.setTimer(() => this.#handlers?.result({ uid, slot, answered: false }), 1000 - RTT_MS / 2)
         return
@@ -418,8 +420,8 @@ export class FakeProber extends FakePart implements Prober {
     }, RTT_MS / 2)
   }
 
-  announce(uid: string): ReturnType<Parameters<Prober['start']>[0]['announce']> {
-    return this.#handlers?.announce(uid)
+  announce(uid: string, slot: Slot): ReturnType<Parameters<Prober['start']>[0]['announce']> {
+    return this.#handlers?.announce(uid, slot)
   }
 
   async stop(): Promise<void> {

@@ -18,7 +18,9 @@ function pair(i: number, lost = 0): Pair {
 }
 
 function stateOf(peers: PeerTable<Pair>): WgState {
-  return { peers, target: 'active', leavingSince: 0, rotation: { phase: 'idle', dueAt: 0 } } as unknown as WgState
+  const own = { publicKey: 'own', generation: 0, since: 0, bornAt: 0, toldAt: 0 }
+  const state = { peers, slots: [own, own], target: 'active', leavingSince: 0, rotation: { phase: 'idle', dueAt: 0 } }
+  return state as unknown as WgState
 }
 
 /** When which tunnel was asked, and how many at each look. */
