@@ -32,7 +32,13 @@ export async function openObserver(deps: SealPartsDeps): Promise<SealWork> {
       domain: wireguard.domain,
       ...(underlayMtu === undefined ? {} : { underlayMtu }),
     },
-    { driver, nodes: () => nodes?.list(), clock: systemClock, log },
+    {
+      driver,
+      nodes: () => nodes?.list(),
+      clock: systemClock,
+      log,
+      mtuOf: (device) => linkByName(route, device)?.mtu,
+    },
   )
   await nodes?.start()
   await observer.start()
@@ -64,7 +70,8 @@ function mtuOfUnderlay({ config }: SealPartsDeps, route: NetlinkConnection): num
 
 /** Nodes by their records in the folder, read only. */
 function expectedNodes({ config: { wireguard }, node, part }: SealPartsDeps) {
-  const directory = new FolderDirectory({ path: wireguard.directory.path, node, log: part('wg-directory') })
+  const { path } = wireguard.directory
+  const directory = new FolderDirectory({ path, node, log: part('wg-directory'), readOnly: true })
   const nodes = new Map<string, ExpectedNode>()
   let complete = false
   return {

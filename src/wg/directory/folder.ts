@@ -19,6 +19,8 @@ export interface FolderOptions {
   /** Records that vanished together with ours are not called removed before this, ms. */
   readonly togetherMs?: number
   readonly maxRecords?: number
+  /** Nothing in the folder is touched, not even what a writer of this node left there when it died. */
+  readonly readOnly?: boolean
 }
 
 interface Known {
@@ -54,6 +56,7 @@ export class FolderDirectory implements NodeDirectory {
   readonly #stalledMs: number
   readonly #togetherMs: number
   readonly #maxRecords: number
+  readonly #readOnly: boolean
   readonly #known = new Map<string, Known>()
   readonly #dirty = new Set<string>()
   readonly #malformed = new Set<string>()
@@ -82,11 +85,14 @@ export class FolderDirectory implements NodeDirectory {
     this.#stalledMs = options.stalledMs ?? STALLED_MS
     this.#togetherMs = options.togetherMs ?? TOGETHER_MS
     this.#maxRecords = options.maxRecords ?? MAX_RECORDS
+    this.#readOnly = options.readOnly ?? false
   }
 
   async start(tell: (event: DirectoryEvent) => void): Promise<void> {
     this.#tell = tell
-    this.#inTurn(() => files.removeDebris(this.#path, this.#node, Date.now())).catch(() => undefined)
+    if (!this.#readOnly) {
+      this.#inTurn(() => files.removeDebris(this.#path, this.#node, Date.now())).catch(() => undefined)
+    }
     // A folder that does not answer is told as lost, and holds nobody up.
     await Promise.race([this.#scan(), delay(this.#stalledMs)])
   }

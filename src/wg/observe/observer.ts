@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import type { Clock } from '../../core/clock.ts'
 import { SekishoError } from '../../core/errors.ts'
 import type { Startable } from '../../core/lifecycle.ts'
@@ -26,8 +25,8 @@ export interface ObserverDeps {
   readonly nodes: () => readonly ExpectedNode[] | undefined
   readonly clock: Clock
   readonly log: Log
-  /** MTU of an interface, undefined while there is none; from sysfs by default. */
-  readonly mtuOf?: (device: string) => number | undefined
+  /** MTU of an interface, undefined while there is none. */
+  readonly mtuOf: (device: string) => number | undefined
 }
 
 export interface ObserverReport extends WgReport {
@@ -46,7 +45,6 @@ const CILIUM_PORT = 51_871
 /** Looks at a WireGuard device that somebody else manages, and says what is wrong with it. Reads only: nothing is written. */
 export function createObserver(options: ObserverOptions, deps: ObserverDeps): Observer {
   const { clock, driver } = deps
-  const mtuOf = deps.mtuOf ?? sysfsMtu
   const odd = { listenPort: options.listenPort ?? CILIUM_PORT, underlayMtu: options.underlayMtu }
   let seen: Seen | undefined
   let fault: Finding | undefined
@@ -64,7 +62,7 @@ export function createObserver(options: ObserverOptions, deps: ObserverDeps): Ob
     const before = new Map(seen?.device.peers.map(({ publicKey, txBytes }) => [publicKey, txBytes]))
     const grew = device.peers.filter(({ publicKey, txBytes }) => txBytes > (before.get(publicKey) ?? Infinity))
     const sending = new Set(grew.map(({ publicKey }) => publicKey))
-    seen = { device, mtu: mtuOf(options.device), sending, wallMs: clock.wallMs() }
+    seen = { device, mtu: deps.mtuOf(options.device), sending, wallMs: clock.wallMs() }
     if (device.publicKey !== keySince.key) {
       keySince = { key: device.publicKey, at: clock.monotonicMs(), generation: keySince.generation + 1 }
     }
@@ -160,12 +158,4 @@ export function createObserver(options: ObserverOptions, deps: ObserverDeps): Ob
     },
   }
   return view
-}
-
-function sysfsMtu(device: string): number | undefined {
-  try {
-    return Number(readFileSync(`/sys/class/net/${device}/mtu`, 'utf8'))
-  } catch {
-    return undefined
-  }
 }
