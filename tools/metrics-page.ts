@@ -22,7 +22,8 @@ export async function metricsPage(): Promise<string> {
 <!-- Written by \`make docs\` from the declarations in src/*/metrics.ts; edits here are lost. -->
 
 \`GET /metrics\` on the agent's HTTP address, in the Prometheus text format. Names are
-\`sekisho_<room>_<noun>_<unit|total>\`. Every label takes its values from a closed list, so the number of series is known
+\`sekisho_<room>_<noun>\`, then the base unit where there is one (\`_seconds\`, \`_bytes\`), then \`_total\` for a counter; a gauge
+without a unit is named for what it counts, or for the state that it shows. Every label takes its values from a closed list, so the number of series is known
 before the first query; counters and histograms exist from the start with 0. Nothing carries a domain name, an address or
 a pod: those are in the JSON API and the logs. Names of nodes are in the metrics of single peers, which are off by default.
 

@@ -1,6 +1,7 @@
 /**
- * How a room declares what it measures. Names are `sekisho_<room>_<noun>_<unit|total>`; every label takes its
- * values from a closed list, so the number of series is known before the first query.
+ * How a room declares what it measures. Names are `sekisho_<room>_<noun>`, then the base unit where there is one (`_seconds`,
+ * `_bytes`), then `_total` for a counter; a gauge without a unit is named for what it counts, or for the state that it shows. Every
+ * label takes its values from a closed list, so the number of series is known before the first query.
  */
 export interface MetricSpec {
   readonly name: string

@@ -12,10 +12,10 @@ const gauge = (name: string, help: string): MetricSpec => ({ name, help, type: '
 const REFUSALS = ['entries', 'names', 'addresses', 'endpoint', 'share'] as const
 const STATUSES = ['ok', 'refused', 'failed'] as const
 const SPECS: readonly MetricSpec[] = [
-  gauge('sekisho_fqdn_names_count', 'Names known'),
-  gauge('sekisho_fqdn_entries_count', '(endpoint, name, address) entries'),
-  gauge('sekisho_fqdn_addresses_count', 'Addresses that names resolved to'),
-  gauge('sekisho_fqdn_orphans_count', 'Addresses kept without a name: adopted, or their endpoint is gone'),
+  gauge('sekisho_fqdn_names', 'Names known'),
+  gauge('sekisho_fqdn_entries', '(endpoint, name, address) entries'),
+  gauge('sekisho_fqdn_addresses', 'Addresses that names resolved to'),
+  gauge('sekisho_fqdn_orphans', 'Addresses kept without a name: adopted, or their endpoint is gone'),
   counter('sekisho_fqdn_learned_total', 'Entries made'),
   counter('sekisho_fqdn_renewed_total', 'Entries renewed by the slow path'),
   counter('sekisho_fqdn_expired_total', 'Entries removed: over time, and no connection lives'),
@@ -37,10 +37,10 @@ export function fqdnMetrics(stats: Float64Array): MetricSource {
   return {
     specs: SPECS,
     *collect(): Iterable<MetricSample> {
-      yield { name: 'sekisho_fqdn_names_count', value: at(FQDN.names) }
-      yield { name: 'sekisho_fqdn_entries_count', value: at(FQDN.entries) }
-      yield { name: 'sekisho_fqdn_addresses_count', value: at(FQDN.addresses) }
-      yield { name: 'sekisho_fqdn_orphans_count', value: at(FQDN.orphans) }
+      yield { name: 'sekisho_fqdn_names', value: at(FQDN.names) }
+      yield { name: 'sekisho_fqdn_entries', value: at(FQDN.entries) }
+      yield { name: 'sekisho_fqdn_addresses', value: at(FQDN.addresses) }
+      yield { name: 'sekisho_fqdn_orphans', value: at(FQDN.orphans) }
       yield { name: 'sekisho_fqdn_learned_total', value: at(FQDN.learned) }
       yield { name: 'sekisho_fqdn_renewed_total', value: at(FQDN.renewed) }
       yield { name: 'sekisho_fqdn_expired_total', value: at(FQDN.expired) }

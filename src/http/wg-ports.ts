@@ -47,6 +47,7 @@ export interface SealSlot {
   readonly programmed: number
   readonly proven: number
   readonly recreations: number
+  readonly recreatedFor: { readonly missing: number; readonly broken: number }
 }
 
 export interface SealRotation {

@@ -28,6 +28,7 @@ export const sealSchema = Type.Object({
       programmed: Count,
       proven: Count,
       recreations: Count,
+      recreatedFor: Type.Object({ missing: Count, broken: Count }),
     }),
   ),
   peers: Type.Object({ expected: Count, active: Count, strict: Count, unproven: Count }),

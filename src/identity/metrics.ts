@@ -17,25 +17,25 @@ interface Plain {
 
 const PLAIN: readonly Plain[] = [
   {
-    name: 'sekisho_identity_identities_count',
+    name: 'sekisho_identity_identities',
     type: 'gauge',
     help: 'Identities with a number',
     place: IDENTITY.identities,
   },
   {
-    name: 'sekisho_identity_policies_count',
+    name: 'sekisho_identity_policies',
     type: 'gauge',
     help: 'Different policies in the kernel',
     place: IDENTITY.shapes,
   },
   {
-    name: 'sekisho_identity_ipcache_entries_count',
+    name: 'sekisho_identity_ipcache_entries',
     type: 'gauge',
     help: 'Entries written to the ipcache',
     place: IDENTITY.ipcacheEntries,
   },
   {
-    name: 'sekisho_identity_policy_generation_count',
+    name: 'sekisho_identity_policy_generation',
     type: 'gauge',
     help: 'Generation of the policy in the kernel',
     place: IDENTITY.generation,

@@ -3,6 +3,13 @@ import type { MetricSample, MetricSpec } from '../core/metric.ts'
 
 const NAME = /^sekisho(_[a-z0-9]+){2,}$/
 const UNITS = /_(seconds|bytes|ratio)$/
+/** Base units (Prometheus, "Metric and label naming") stand at the end, before `_total`; others stand nowhere. */
+const UNIT_INSIDE = /_(seconds|bytes|ratio)_(?!total$)/
+const OTHER_UNITS =
+  /_(ns|us|ms|s|sec|secs|milliseconds|microseconds|nanoseconds|minutes|hours|days|b|kb|mb|gb|kib|mib|gib|kilobytes|megabytes|octets|bits|percent)(_|$)/
+/** Of the series of histograms and of OpenMetrics' own; a gauge of such a name reads as a part of another metric. */
+const RESERVED = /_(count|sum|bucket|created)$/
+const TYPES = /_(counter|gauge|histogram|summary|untyped)(_|$)/
 /** More than this for one metric is an open label set in disguise. */
 const MAX_SERIES = 2000
 
@@ -12,6 +19,9 @@ export function faultOf(spec: MetricSpec): string | undefined {
   if ((spec.type === 'counter') !== spec.name.endsWith('_total'))
     return 'a counter ends in _total, and nothing else does'
   if (spec.type === 'histogram' && !UNITS.test(spec.name)) return 'a histogram ends in its base unit'
+  if (RESERVED.test(spec.name)) return 'the name ends as a series of another metric would'
+  if (TYPES.test(spec.name)) return 'the name does not say the type'
+  if (UNIT_INSIDE.test(spec.name) || OTHER_UNITS.test(spec.name)) return 'units are base units, at the end of the name'
   if (spec.help.trim() === '' || spec.help.includes('\n')) return 'help must be one line'
   if (spec.type === 'histogram' && !ascending(spec.buckets ?? [])) return 'buckets must be given, ascending'
   if (spec.type !== 'histogram' && spec.buckets !== undefined) return 'only a histogram has buckets'
@@ -25,6 +35,20 @@ export function faultOf(spec: MetricSpec): string | undefined {
     if (!Number.isInteger(most) || most < 1) return `${label} needs the most values it can take`
   }
   return seriesOf(spec) > MAX_SERIES ? `more than ${MAX_SERIES} series` : undefined
+}
+
+/**
+ * Names that two metrics share. In OpenMetrics a counter is named without its `_total`, and a histogram owns the names of its series, so
+ * `x_total` and a gauge `x` are one family of two types, and the scrape is refused.
+ */
+export function collisions(specs: readonly MetricSpec[]): string[] {
+  const owned = specs.flatMap((spec): string[] => {
+    const family = spec.name.replace(/_total$/, '')
+    if (spec.type === 'counter') return [family, `${family}_total`, `${family}_created`]
+    if (spec.type === 'gauge') return [family]
+    return [family, `${family}_bucket`, `${family}_count`, `${family}_sum`, `${family}_created`]
+  })
+  return [...new Set(owned.filter((name, i) => owned.indexOf(name) !== i))]
 }
 
 /** Throws SEKISHO_METRICS_DECLARATION. */

@@ -14,9 +14,9 @@ export const POLICY_METRICS: readonly MetricSpec[] = [
     buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
   },
   { name: 'sekisho_policy_snapshot_bytes', help: 'Size of the snapshot in force.', type: 'gauge' },
-  { name: 'sekisho_policy_selectors_count', help: 'Distinct toFQDNs selectors in force.', type: 'gauge' },
+  { name: 'sekisho_policy_selectors', help: 'Distinct toFQDNs selectors in force.', type: 'gauge' },
   {
-    name: 'sekisho_policy_shapes_count',
+    name: 'sekisho_policy_shapes',
     help: 'Distinct policies in force; endpoints with equal rules share one.',
     type: 'gauge',
   },
@@ -54,8 +54,8 @@ export class PolicyMetrics implements MetricSource {
       { name: 'sekisho_policy_compilations_total', labels: { result: 'refused' }, value: this.#refused },
       { name: 'sekisho_policy_compile_seconds', counts: [...this.#counts], sum: this.#sum },
       { name: 'sekisho_policy_snapshot_bytes', value: this.#inForce.byteLength },
-      { name: 'sekisho_policy_selectors_count', value: this.#inForce.selectorCount },
-      { name: 'sekisho_policy_shapes_count', value: this.#inForce.shapeCount },
+      { name: 'sekisho_policy_selectors', value: this.#inForce.selectorCount },
+      { name: 'sekisho_policy_shapes', value: this.#inForce.shapeCount },
     ]
   }
 }

@@ -5,7 +5,7 @@ import { CPU_WORK } from './cpu.ts'
 import { REFUSALS } from './directory/read-record.ts'
 import { LINK_ERRORS } from './link-errors.ts'
 import { FINDING_CODES } from './observe/findings.ts'
-import { AWAITED } from './report.ts'
+import { AWAITED, RECREATION_REASONS } from './report.ts'
 import { GUARD_DIRECTIONS, ROUTE_REPAIRS } from './seams.ts'
 
 const SLOT = ['0', '1'] as const
@@ -80,7 +80,11 @@ export const wgSpecs: readonly MetricSpec[] = [
   gauge('sekisho_wg_rotation_last_seconds', 'How long the last rotation took.'),
   gauge('sekisho_wg_rotation_awaited_peers', 'Peers that the rotation waits for, by why.', { why: AWAITED }),
   counter('sekisho_wg_rotations_total', 'Rotations that ended.'),
-  counter('sekisho_wg_device_recreations_total', 'How often the device of the slot was made again.', { slot: SLOT }),
+  counter(
+    'sekisho_wg_device_recreations_total',
+    'How often the device of the slot was made again: it was gone, or it was there and did not carry.',
+    { slot: SLOT, reason: RECREATION_REASONS },
+  ),
   counter(
     'sekisho_wg_device_errors_total',
     'Errors that the device counts: a source outside of the allowed IPs; received in vain; not sent.',
@@ -91,7 +95,7 @@ export const wgSpecs: readonly MetricSpec[] = [
   ),
   counter('sekisho_wg_failovers_total', 'Peers moved to the other slot because theirs failed.'),
   counter('sekisho_wg_repairs_total', 'What was found wrong in the kernel and mended.', { repair: REPAIRS }),
-  counter('sekisho_wg_refused_records_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
+  counter('sekisho_wg_record_refusals_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
   gauge('sekisho_wg_refused_records', 'Records that are refused now.'),
   gauge('sekisho_wg_directory_up', '1 while the directory is read whole and not lost.'),
   gauge('sekisho_wg_directory_age_seconds', 'Since the directory was last read whole.'),

@@ -13,7 +13,14 @@ import {
   wgSpecs,
 } from './metrics-specs.ts'
 import { FINDING_CODES, type Finding } from './observe/findings.ts'
-import { AWAITED, type WgPeerReport, type WgReport, type WgTunnelReport, type WgView } from './report.ts'
+import {
+  AWAITED,
+  RECREATION_REASONS,
+  type WgPeerReport,
+  type WgReport,
+  type WgTunnelReport,
+  type WgView,
+} from './report.ts'
 import { SLOTS, type Slot } from './slots.ts'
 import { TransferTotals } from './transfer-totals.ts'
 
@@ -78,7 +85,7 @@ function* ofSlots(
   peers: readonly WgPeerReport[],
   linkErrors: typeof readLinkErrors,
 ): Iterable<MetricSample> {
-  for (const { slot: id, device, programmed, proven, keyAgeSeconds, generation, mtu, recreations } of slots) {
+  for (const { slot: id, device, programmed, proven, keyAgeSeconds, generation, mtu, recreatedFor } of slots) {
     const slot = String(id)
     const tunnels = peers.flatMap((peer) => peer.tunnels.filter((tunnel) => tunnel.slot === id))
     yield sample('sekisho_wg_egress_peers', peers.filter(({ egress }) => egress === id).length, { slot })
@@ -98,7 +105,8 @@ function* ofSlots(
     yield sample('sekisho_wg_key_age_seconds', keyAgeSeconds, { slot })
     yield sample('sekisho_wg_key_generation', generation, { slot })
     yield sample('sekisho_wg_mtu_bytes', mtu, { slot })
-    yield sample('sekisho_wg_device_recreations_total', recreations, { slot })
+    for (const reason of RECREATION_REASONS)
+      yield sample('sekisho_wg_device_recreations_total', recreatedFor[reason], { slot, reason })
     const errors = linkErrors(device)
     if (errors !== undefined) {
       for (const kind of LINK_ERRORS) yield sample('sekisho_wg_device_errors_total', errors[kind], { slot, kind })
@@ -163,7 +171,7 @@ function* ofCounters(counters: ReturnType<WgView['counters']>): Iterable<MetricS
   for (const [repair, value] of Object.entries(counters.repairs))
     yield sample('sekisho_wg_repairs_total', value, { repair })
   for (const [reason, value] of Object.entries(counters.refused))
-    yield sample('sekisho_wg_refused_records_total', value, { reason })
+    yield sample('sekisho_wg_record_refusals_total', value, { reason })
   for (const [result, value] of Object.entries(counters.probes))
     yield sample('sekisho_wg_probes_total', value, { result })
   yield sample('sekisho_wg_failovers_total', counters.failovers)

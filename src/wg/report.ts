@@ -38,7 +38,13 @@ export interface WgSlotReport {
   readonly programmed: number
   readonly proven: number
   readonly recreations: number
+  /** The same, by why. */
+  readonly recreatedFor: Recreations
 }
+
+/** Why a device was made again: it was gone; or it was there, and broken. */
+export const RECREATION_REASONS = ['missing', 'broken'] as const
+export type Recreations = Readonly<Record<(typeof RECREATION_REASONS)[number], number>>
 
 export interface WgPeerCounts {
   /** In the directory, without ourselves. */

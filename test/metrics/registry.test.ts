@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { MetricSample, MetricSource, MetricSpec } from '../../src/core/metric.ts'
+import { collisions } from '../../src/metrics/declaration.ts'
 import { createMetrics } from '../../src/metrics/registry.ts'
 
 const counter: MetricSpec = {
@@ -138,6 +139,11 @@ test.each<[string, MetricSpec]>([
   ['no noun', { ...gauge, name: 'sekisho_fqdn' }],
   ['a counter without _total', { ...counter, name: 'sekisho_dns_queries' }],
   ['a gauge with _total', { ...gauge, name: 'sekisho_dns_x_total' }],
+  ['a gauge with _count', { ...gauge, name: 'sekisho_fqdn_names_count' }],
+  ['a gauge with _sum', { ...gauge, name: 'sekisho_fqdn_names_sum' }],
+  ['a unit that is no base unit', { ...gauge, name: 'sekisho_dns_wait_ms' }],
+  ['a unit before the noun', { ...gauge, name: 'sekisho_dns_seconds_waited' }],
+  ['its type in the name', { ...gauge, name: 'sekisho_dns_wait_gauge' }],
   ['a histogram without unit', { ...histogram, name: 'sekisho_dns_wait' }],
   ['a histogram without buckets', { name: histogram.name, help: 'x', type: 'histogram' }],
   ['falling buckets', { ...histogram, buckets: [2, 1] }],
@@ -152,6 +158,23 @@ test.each<[string, MetricSpec]>([
   expect(() => createMetrics({ process: false }).add(source([spec]))).toThrow(
     expect.objectContaining({ code: 'SEKISHO_METRICS_DECLARATION' }),
   )
+})
+
+test.each<[string, readonly MetricSpec[], readonly string[]]>([
+  [
+    'a counter and a gauge',
+    [counter, { ...gauge, name: counter.name.replace(/_total$/, '') }],
+    ['sekisho_dns_queries'],
+  ],
+  [
+    'a histogram and its count',
+    [histogram, { ...gauge, name: `${histogram.name}_count` }],
+    [`${histogram.name}_count`],
+  ],
+  ['one metric twice', [gauge, gauge], [gauge.name]],
+  ['three that have nothing in common', [counter, gauge, histogram], []],
+])('names in OpenMetrics of %s', (_what, specs, names) => {
+  expect(collisions(specs)).toEqual(names)
 })
 
 test('a source with one bad name adds none of its metrics', () => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import { faultOf } from '../../src/metrics/declaration.ts'
-import { catalog } from '../../tools/catalog.ts'
+import type { MetricSpec } from '../../src/core/metric.ts'
+import { collisions, faultOf } from '../../src/metrics/declaration.ts'
+import { catalog, processCatalog } from '../../tools/catalog.ts'
 import { configurationPage } from '../../tools/configuration-page.ts'
 import { metricsPage } from '../../tools/metrics-page.ts'
 import { files, read } from './tree.ts'
@@ -23,6 +24,12 @@ test('every metric that src names is in the catalog, and the other way round', (
   expect(new Set(declared).size).toBe(declared.length)
   expect([...named].filter((name) => !declared.includes(name ?? ''))).toEqual([])
   expect(declared.filter((name) => !named.has(name))).toEqual([])
+})
+
+test('no two metrics share a name, in OpenMetrics neither, with those of prom-client', async () => {
+  const ofProcess = (await processCatalog()).map(({ type, ...rest }) => ({ ...rest, type: type as MetricSpec['type'] }))
+  expect(ofProcess.length).toBeGreaterThan(10)
+  expect(collisions([...catalog, ...ofProcess])).toEqual([])
 })
 
 test.each(catalog.map((spec) => [spec.name, spec] as const))('%s is declared well, beside its room', (name, spec) => {

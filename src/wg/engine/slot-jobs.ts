@@ -1,6 +1,7 @@
 import { InOrder } from '../drivers/in-order.ts'
 import type { WgEvent, WgState } from '../machine-types.ts'
 import type { WgDeviceOptions, WgDriver } from '../ports.ts'
+import type { Recreations } from '../report.ts'
 import type { Prober, Routing, SlotCounter } from '../seams.ts'
 import type { Slot } from '../slots.ts'
 import { sleep } from './clock.ts'
@@ -29,12 +30,25 @@ export interface SlotJobsParts {
   readonly retryMs: number
 }
 
+type Counts = { -readonly [reason in keyof Recreations]: number }
+
+/** What the attempts of one job have come to. */
+interface Attempts {
+  /** The new device stands. */
+  made: boolean
+  /** There was one to be deleted. */
+  stood: boolean
+}
+
 /**
  * What takes long with a device: a new key, a new device, the end of its sessions. One at a time for each slot, beside
  * everything else; a job that fails begins again until the machine wants it no more.
  */
 export class SlotJobs {
-  readonly recreations: [number, number] = [0, 0]
+  readonly recreated: readonly [Counts, Counts] = [
+    { missing: 0, broken: 0 },
+    { missing: 0, broken: 0 },
+  ]
   readonly #p: SlotJobsParts
   readonly #lanes = [new InOrder(), new InOrder()] as const
   readonly #busy: [number, number] = [0, 0]
@@ -65,7 +79,7 @@ export class SlotJobs {
       const { rotation } = this.#p.state()
       return rotation.phase === 'rekeying' && rotation.slot === slot
     }
-    const device = { made: false }
+    const device: Attempts = { made: false, stood: false }
     const job = async (): Promise<void> => {
       await this.#left(slot)
       if (whole || device.made) await this.#recreate(slot, device)
@@ -130,7 +144,7 @@ export class SlotJobs {
     }
   }
 
-  async #newKey(slot: Slot, made: { made: boolean }): Promise<void> {
+  async #newKey(slot: Slot, made: Attempts): Promise<void> {
     const name = this.#p.devices[slot]
     const device = await this.#p.driver.read(name)
     if (device === undefined) return this.#recreate(slot, made)
@@ -141,14 +155,13 @@ export class SlotJobs {
     this.#p.feed({ kind: 'keyMade', slot, publicKey, wallMs: this.#p.clock.wallMs() })
   }
 
-  /** `device`: an attempt before this one has made it. */
-  async #recreate(slot: Slot, device: { made: boolean }): Promise<void> {
+  async #recreate(slot: Slot, device: Attempts): Promise<void> {
     const name = this.#p.devices[slot]
     this.#p.executor.pause(slot, true)
     try {
-      if (!device.made) await this.#p.driver.delete(name)
+      if (!device.made) device.stood = (await this.#p.driver.delete(name)) || device.stood
       const { publicKey, created } = await this.#p.driver.create(name, this.#p.options(slot))
-      if (created) this.recreations[slot]++
+      if (created) this.recreated[slot][device.stood ? 'broken' : 'missing']++
       device.made = true
       await this.#p.lane.run(() => this.#p.routing.slotReplaced(slot))
       await this.#p.prober.slotReplaced(slot)

@@ -18,7 +18,7 @@ export function slotReport(
   slot: Slot,
   state: WgState,
   dump: WgDevice | undefined,
-  facts: { readonly device: string; readonly port: number; readonly mtu: number; readonly recreations: number },
+  facts: Pick<WgSlotReport, 'device' | 'port' | 'mtu' | 'recreatedFor'>,
   now: number,
 ): WgSlotReport {
   const own = state.slots[slot]
@@ -34,7 +34,8 @@ export function slotReport(
     mtu: facts.mtu,
     programmed: dump?.peers.length ?? 0,
     proven,
-    recreations: facts.recreations,
+    recreations: facts.recreatedFor.missing + facts.recreatedFor.broken,
+    recreatedFor: { ...facts.recreatedFor },
   }
 }
 

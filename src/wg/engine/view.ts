@@ -102,7 +102,7 @@ export class EngineView {
         device: options.devices[slot],
         port: options.ports[slot],
         mtu: parts.routing.mtu,
-        recreations: jobs.recreations[slot],
+        recreatedFor: jobs.recreated[slot],
       }
       return slotReport(slot, state, poller.dumps[slot], facts, now)
     })

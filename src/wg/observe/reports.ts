@@ -82,6 +82,7 @@ export function slotReport(
       programmed: seen?.device.peers.length ?? 0,
       proven,
       recreations: 0,
+      recreatedFor: { missing: 0, broken: 0 },
     },
     active: peers.filter(({ mode }) => mode === 'active').length,
     strict: 0,

@@ -57,6 +57,7 @@ export const report = (over: Partial<WgReport> = {}): WgReport => ({
       programmed: 1,
       proven: 1,
       recreations: 0,
+      recreatedFor: { missing: 0, broken: 0 },
     },
     {
       slot: 1,
@@ -69,6 +70,7 @@ export const report = (over: Partial<WgReport> = {}): WgReport => ({
       programmed: 1,
       proven: 1,
       recreations: 1,
+      recreatedFor: { missing: 0, broken: 1 },
     },
   ],
   peers: { expected: 1, active: 1, strict: 0, unproven: 0 },

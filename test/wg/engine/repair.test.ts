@@ -197,7 +197,8 @@ describe('what others do to the kernel is mended within two seconds, and counted
       await world.clock.until(() => world.sealed && world.idle, 60_000)
       expect(world.sealed && world.idle).toBe(true)
       expect(repairs(world)).toMatchObject({ device: 1, key: 0 })
-      expect(world.agent(0).engine.report().slots[slot]?.recreations).toBe(1)
+      const { recreations, recreatedFor } = world.agent(0).engine.report().slots[slot] ?? {}
+      expect([recreations, recreatedFor]).toEqual([1, { missing: 1, broken: 0 }])
     }
   })
 
@@ -277,7 +278,7 @@ describe('a tunnel that carries one way only', () => {
     expect(world.kernel(0).device(0)).not.toBe(device)
     await world.clock.until(() => world.sealed && world.idle, 60_000)
     expect(world.sealed && world.idle).toBe(true)
-    expect(world.agent(0).engine.report().slots[0]?.recreations).toBe(1)
+    expect(world.agent(0).engine.report().slots[0]?.recreatedFor).toEqual({ missing: 0, broken: 1 })
     const again = world.kernel(0).device(0)
     if (again !== undefined) again.deaf = true
     await world.clock.advance(120_000)
