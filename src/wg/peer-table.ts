@@ -99,13 +99,14 @@ export class PeerTable<T extends { readonly uid: string }> implements Iterable<T
     let changed = false
     const chunks = this.#chunks.map((chunk) => {
       let copy: (T | undefined)[] | undefined
-      chunk.forEach((row, i) => {
-        if (row === undefined) return
+      for (let i = 0; i < chunk.length; i++) {
+        const row = chunk[i]
+        if (row === undefined) continue
         const next = change(row)
-        if (next === row) return
+        if (next === row) continue
         copy ??= [...chunk]
         copy[i] = next
-      })
+      }
       changed ||= copy !== undefined
       return copy ?? chunk
     })

@@ -19,7 +19,7 @@ export class Excuses {
     const changes: { uid: string; excused: boolean }[] = []
     for (const pair of state.peers) {
       if (alive(pair, now)) {
-        this.#deadSince.delete(pair.uid)
+        if (this.#deadSince.size > 0) this.#deadSince.delete(pair.uid)
         if (pair.excused) changes.push({ uid: pair.uid, excused: false })
         continue
       }

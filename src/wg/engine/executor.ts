@@ -2,7 +2,7 @@ import { formatCidr, type Cidr } from '../../core/ip.ts'
 import type { WgState } from '../machine-types.ts'
 import type { WgDevice, WgDriver, WgPeer, WgPeerSet } from '../ports.ts'
 import { SLOTS, type Slot } from '../slots.ts'
-import { peersByKey } from './by-key.ts'
+import { peersByKey, type PeersByKey } from './by-key.ts'
 import type { Faults } from './faults.ts'
 import { Pace } from './pace.ts'
 import type { Peers } from './peers.ts'
@@ -41,7 +41,7 @@ interface Current {
   readonly keys: ReadonlySet<string>
 }
 
-const NOTHING: ReadonlyMap<string, WgPeer> = new Map()
+const NOTHING: Pick<PeersByKey, 'get'> = new Map<string, WgPeer>()
 
 export interface ExecutorParts {
   readonly driver: WgDriver
@@ -488,7 +488,7 @@ export class Executor {
   }
 
   /** Peers of the last dump by their keys. */
-  #inDevice(slot: Slot): ReadonlyMap<string, WgPeer> {
+  #inDevice(slot: Slot): Pick<PeersByKey, 'get'> {
     const dump = this.#p.dump(slot)
     return dump === undefined ? NOTHING : peersByKey(dump)
   }

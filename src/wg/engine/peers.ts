@@ -21,6 +21,13 @@ interface Made {
   readonly wanted: WantedPeer | undefined
 }
 
+interface Told {
+  readonly changes: number
+  readonly made: Made[]
+}
+
+const NOTHING_TOLD: Told = { changes: -1, made: [] }
+
 /** What records say of the peers of the machine, and so what devices and routes must have. */
 export class Peers {
   readonly #byUid = new Map<string, PeerAddresses>()
@@ -30,6 +37,10 @@ export class Peers {
   readonly #proven: (record: NodeRecord, prefixes: readonly string[]) => boolean
   readonly #state: () => WgState
   readonly #made: readonly [Map<string, Made>, Map<string, Made>] = [new Map(), new Map()]
+  /** Grows with every change of a record, or of what is ours. */
+  #changes = 0
+  /** What was told when all were asked for, in its order. */
+  readonly #turns: [Told, Told] = [NOTHING_TOLD, NOTHING_TOLD]
   #self: SelfAddresses
   #owners: ReadonlyMap<string, string> | undefined
 
@@ -58,6 +69,7 @@ export class Peers {
 
   setSelf(self: SelfAddresses): void {
     this.#self = self
+    this.#changes++
     this.#owners = undefined
     for (const made of this.#made) made.clear()
   }
@@ -81,35 +93,44 @@ export class Peers {
 
   wanted(uid: string, slot: Slot): WantedPeer | undefined {
     const pair = this.#state().peers.get(uid)
-    return pair && this.#wanted(pair, slot)
+    return pair && this.#make(pair, slot)?.wanted
   }
 
-  /** In one go: every look at a device asks for all of them. */
+  /** In one go: every look at a device asks for all of them, and nearly all are what they were in the same turn before. */
   allWanted(slot: Slot): WantedPeer[] {
     const all: WantedPeer[] = []
+    const before = this.#turns[slot]
+    const kept: Made[] = before.changes === this.#changes ? before.made : []
+    this.#turns[slot] = { changes: this.#changes, made: kept }
+    let turn = 0
     for (const pair of this.#state().peers) {
-      const wanted = this.#wanted(pair, slot)
-      if (wanted !== undefined) all.push(wanted)
+      let made = kept[turn]
+      const same = made?.peer.record.nodeUID === pair.uid && made.key === pair.tunnels[slot].key
+      if (!same) made = this.#make(pair, slot)
+      if (made === undefined) continue
+      kept[turn++] = made
+      if (made.wanted !== undefined) all.push(made.wanted)
     }
     return all
   }
 
-  /** The same object while record, key and what is ours stay the same. */
-  #wanted(pair: Pair, slot: Slot): WantedPeer | undefined {
+  /** With the same object while record, key and what is ours stay the same. Undefined without a record. */
+  #make(pair: Pair, slot: Slot): Made | undefined {
     const peer = this.#byUid.get(pair.uid)
     if (peer === undefined) return undefined
     const { key } = pair.tunnels[slot]
     const known = this.#made[slot].get(pair.uid)
-    if (known?.peer === peer && known.key === key) return known.wanted
+    if (known?.peer === peer && known.key === key) return known
     const families = new Set(this.#self.endpoints.map(({ family }) => family))
     const mine = { families, keepalive: this.#keepalive, nodeIPs: this.#nodeIPs(peer) }
-    const wanted = wantedPeer(peer, pair, slot, mine)
-    this.#made[slot].set(pair.uid, { peer, key, wanted })
-    return wanted
+    const made = { peer, key, wanted: wantedPeer(peer, pair, slot, mine) }
+    this.#made[slot].set(pair.uid, made)
+    return made
   }
 
   /** Which node has which node address may be another from now on. */
   #forget(): void {
+    this.#changes++
     this.#owners = undefined
     if (this.#encryptNodes) for (const made of this.#made) made.clear()
   }

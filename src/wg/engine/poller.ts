@@ -6,10 +6,10 @@ import type { WgDevice, WgDriver, WgEndpoint } from '../ports.ts'
 import type { Guard, Routing } from '../seams.ts'
 import { PROBES_LOST, SLOTS, type Slot } from '../slots.ts'
 import type { Executor } from './executor.ts'
-import { stampsOf } from './by-key.ts'
+import { Finder, stampsOf } from './by-key.ts'
 import type { Faults } from './faults.ts'
 import type { Peers } from './peers.ts'
-import { diffPeers, endpointText } from './reconcile.ts'
+import { diffPeers, DiffMemory, endpointText } from './reconcile.ts'
 import type { SlotJobs } from './slot-jobs.ts'
 import type { EngineClock, EngineOptions, EngineTuning } from './types.ts'
 import type { WantedPeer } from './wanted.ts'
@@ -53,6 +53,8 @@ export class Poller {
   readonly repairs = noRepairs()
   readonly dumps: [WgDevice | undefined, WgDevice | undefined] = [undefined, undefined]
   interrupted = 0
+  readonly #stamps = [new Finder(), new Finder()] as const
+  readonly #diffs = [new DiffMemory(), new DiffMemory()] as const
   readonly #p: PollerParts
   readonly #missing: [boolean, boolean] = [false, false]
   /** Endpoints that came back after we had set a published one: the peer's own packets come from there. */
@@ -176,7 +178,7 @@ export class Poller {
     this.dumps[slot] = dump
     this.#p.seen(slot, dump)
     await this.#ownSettings(slot, dump)
-    feed({ kind: 'dump', slot, stamps: stampsOf(dump), wallMs: clock.wallMs() })
+    feed({ kind: 'dump', slot, stamps: stampsOf(dump, this.#stamps[slot]), wallMs: clock.wallMs() })
     this.#compare(slot, dump, mark)
   }
 
@@ -224,7 +226,7 @@ export class Poller {
       return false
     }
     const skip = (uid: string): boolean => executor.unsettled(uid, mark) || executor.silent(uid, slot)
-    const { fixes, strangers } = diffPeers(peers.allWanted(slot), dump, { roamed, skip })
+    const { fixes, strangers } = diffPeers(peers.allWanted(slot), dump, { roamed, skip }, this.#diffs[slot])
     for (const { uid, endpoint, extra } of fixes) {
       this.repairs.peer++
       executor.markProgram(uid, slot, { endpoint, extra })

@@ -2,10 +2,10 @@ import { sendsThroughTunnel } from '../activation.ts'
 import { yields } from '../first-handshake.ts'
 import type { WgState } from '../machine-types.ts'
 import { drainOf, everProven, slotState, usable, type Pair } from '../pair.ts'
-import type { WgPeer } from '../ports.ts'
 import { spreadOf } from '../rotation.ts'
 import type { ProbeResult, Prober } from '../seams.ts'
-import { PROBES_LOST, SLOTS, otherSlot, type Slot } from '../slots.ts'
+import { HANDSHAKE_STALE_MS, PROBES_LOST, SLOTS, otherSlot, type Slot } from '../slots.ts'
+import { Finder, type PeersByKey } from './by-key.ts'
 import type { EngineTuning } from './types.ts'
 
 /** Octets of a peer from one look to the next: more than questions, answers and keepalives make. */
@@ -54,7 +54,27 @@ interface Peer {
   readonly uid: string
   readonly tracks: readonly [Track, Track]
   trafficUntil: number
+  /** What it was at the last look, */
+  pair: Pair | undefined
+  /** and until when there is nothing to do for it while it stays that, ms. */
+  restsUntil: number
 }
+
+/** What the look at a peer goes by that is the same for all. */
+interface Terms {
+  readonly slots: WgState['slots']
+  readonly rotating: boolean
+  readonly size: number
+  readonly target: WgState['target']
+  readonly leavingSince: number
+}
+
+const sameTerms = (a: Terms | undefined, b: Terms): boolean =>
+  a?.slots === b.slots &&
+  a.rotating === b.rotating &&
+  a.size === b.size &&
+  a.target === b.target &&
+  a.leavingSince === b.leavingSince
 
 /** Nothing was asked since the last answer. */
 const UNASKED = { lossSince: undefined, openSince: undefined, doubts: 0 } as const
@@ -82,6 +102,12 @@ export class Probing {
   readonly #probes = new Map<string, readonly [TunnelProbes, TunnelProbes]>()
   readonly #repairedAt: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   #unsettled = { at: Number.NEGATIVE_INFINITY, is: false }
+  #terms: Terms | undefined
+  readonly #finders = [new Finder(), new Finder()] as const
+  /** No tunnel is new after it, ms. */
+  #newUntil = Number.NEGATIVE_INFINITY
+  /** Those that have lost a question and had no answer since. */
+  readonly #losing: readonly [Set<Track>, Set<Track>] = [new Set(), new Set()]
 
   constructor(tuning: EngineTuning) {
     this.#tuning = tuning
@@ -92,6 +118,10 @@ export class Probing {
   }
 
   forget(uid: string): void {
+    for (const slot of SLOTS) {
+      const track = this.#peers.get(uid)?.tracks[slot]
+      if (track !== undefined) this.#losing[slot].delete(track)
+    }
     this.#peers.delete(uid)
     this.#order = []
     this.#probes.delete(uid)
@@ -100,6 +130,7 @@ export class Probing {
   /** Some tunnel is new and not proven: looked at more often. */
   transitional(state: WgState, now: number): boolean {
     if (state.rotation.phase !== 'idle') return true
+    if (now >= this.#newUntil) return false
     if (now - this.#unsettled.at >= TRANSITIONAL_MS) this.#unsettled = { at: now, is: this.#anyNew(state, now) }
     return this.#unsettled.is
   }
@@ -116,6 +147,7 @@ export class Probing {
     return false
   }
 
+  /** Of thousands few are due: the others are passed over until their time, unless they changed. */
   askDue(state: WgState, prober: Prober, now: number): void {
     const rotating = state.rotation.phase !== 'idle'
     const { probeMs, idleProbeMs, fullProbeMs } = this.#tuning
@@ -126,18 +158,29 @@ export class Probing {
       Math.max(LEAST_TOGETHER, Math.ceil((state.peers.size * 2 * ASK_MS * SPREAD) / period))
     const restMs = rotating ? Math.min(rotatingMs, idleProbeMs) : idleProbeMs
     const left = { stepping: share(stepMs), rest: share(restMs) }
+    const { slots, target, leavingSince } = state
+    const terms = { slots, rotating, size: state.peers.size, target, leavingSince }
+    const same = sameTerms(this.#terms, terms)
+    this.#terms = terms
     let place = -1
     for (const pair of state.peers) {
       place++
       if (!pair.probes) continue
       const peer = this.#at(place, pair) ?? this.#add(pair, now)
       this.#order[place] = peer
+      if (same && peer.pair === pair && now < peer.restsUntil) continue
+      peer.pair = pair
+      peer.restsUntil = Number.POSITIVE_INFINITY
       const { tracks } = peer
       const traffic = peer.trafficUntil > now
       for (const slot of SLOTS) {
         const track = tracks[slot]
         const { key } = pair.tunnels[slot]
-        if (key !== track.key) Object.assign(track, { key, since: now, askedAt: now - idleProbeMs, ...UNASKED })
+        if (key !== track.key) {
+          this.#unask(track, slot)
+          Object.assign(track, { key, since: now, askedAt: now - idleProbeMs })
+          this.#newUntil = now + NEW_MS
+        }
         const proven = slotState(pair, slot, now) === 'proven'
         const young = now - track.since < NEW_MS
         const fast = traffic || pair.tunnels[slot].lost > 0 || (!proven && (everProven(pair, slot) || young))
@@ -145,26 +188,47 @@ export class Probing {
           (young && !everProven(pair, slot)) || (pressing(state, now, track.since) && !arrived(pair, state))
         const period = stepping ? stepMs : fast ? probeMs : restMs
         // A question into a tunnel without a session begins a handshake.
-        if (key === undefined || yields(state.slots[slot], pair.tunnels[slot], now)) continue
-        const doubt = traffic && slot === pair.egress && this.#doubts(track, pair.uid, slot, now)
+        if (key === undefined) continue
+        if (yields(state.slots[slot], pair.tunnels[slot], now)) {
+          peer.restsUntil = now
+          continue
+        }
+        const doubt = traffic && slot === pair.egress && now >= this.#doubtAt(track, pair.uid, slot)
         const early = now < track.askedAt + period
         // With the key that we have now nothing was asked yet: the answer ends a rotation.
-        if (early && !doubt && track.askedAt >= state.slots[slot].bornAt) continue
-        const waits = !doubt && (stepping || !fast || early)
-        if (waits && left[stepping ? 'stepping' : 'rest']-- <= 0) continue
-        if (doubt) track.doubts++
-        else track.askedAt = now
-        track.openSince ??= now
-        const full = now >= track.fullAt && everProven(pair, slot)
-        if (full) track.fullAt = now + fullProbeMs
-        prober.ask(pair.uid, slot, full)
+        if (!early || doubt || track.askedAt < state.slots[slot].bornAt) {
+          const waits = !doubt && (stepping || !fast || early)
+          if (waits && left[stepping ? 'stepping' : 'rest']-- <= 0) {
+            peer.restsUntil = now
+            continue
+          }
+          if (doubt) track.doubts++
+          else track.askedAt = now
+          track.openSince ??= now
+          const full = now >= track.fullAt && everProven(pair, slot)
+          if (full) track.fullAt = now + fullProbeMs
+          prober.ask(pair.uid, slot, full)
+        }
+        // What time alone changes: it is due, its handshake is old, it is in doubt.
+        peer.restsUntil = Math.min(peer.restsUntil, track.askedAt + period)
+        if (proven) peer.restsUntil = Math.min(peer.restsUntil, pair.tunnels[slot].freshAt + HANDSHAKE_STALE_MS)
+        if (traffic && slot === pair.egress)
+          peer.restsUntil = Math.min(peer.restsUntil, this.#doubtAt(track, pair.uid, slot))
       }
     }
   }
 
-  #doubts({ openSince, doubts }: Track, uid: string, slot: Slot, now: number): boolean {
-    if (openSince === undefined || doubts >= DOUBTS) return false
-    return now - openSince >= DOUBT_MS + 2 * (this.of(uid, slot).rttMs ?? 0)
+  #doubtAt({ openSince, doubts }: Track, uid: string, slot: Slot): number {
+    if (openSince === undefined || doubts >= DOUBTS) return Number.POSITIVE_INFINITY
+    return openSince + DOUBT_MS + 2 * (this.of(uid, slot).rttMs ?? 0)
+  }
+
+  #unask(track: Track, slot: Slot): void {
+    track.openSince = undefined
+    track.doubts = 0
+    if (track.lossSince === undefined) return
+    track.lossSince = undefined
+    this.#losing[slot].delete(track)
   }
 
   /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
@@ -178,26 +242,32 @@ export class Probing {
     if (result.answered) {
       this.counts.answered++
       probes.rttMs = result.rttMs
-      Object.assign(track, UNASKED)
+      this.#unask(track, result.slot)
     } else {
       this.counts.lost++
       probes.lost++
       track.lossSince ??= now
+      this.#losing[result.slot].add(track)
     }
     return true
   }
 
-  /** Looks at what the peers sent and received since the dump before. `found`: by key. */
-  traffic({ peers }: WgState, slot: Slot, found: ReadonlyMap<string, WgPeer>, now: number): void {
+  /** Looks at what the peers sent and received since the dump before. */
+  traffic({ peers }: WgState, slot: Slot, found: PeersByKey, now: number): void {
+    const finder = this.#finders[slot]
+    finder.begin(found)
     let place = 0
     for (const pair of peers) {
       const peer = this.#at(place++, pair)
       const { key } = pair.tunnels[slot]
-      const device = key === undefined ? undefined : found.get(key)
+      const device = key === undefined ? undefined : finder.get(key)
       if (peer === undefined || device === undefined) continue
       const track = peer.tracks[slot]
       const bytes = device.rxBytes + device.txBytes
-      if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) peer.trafficUntil = now + TRAFFIC_MS
+      if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) {
+        peer.trafficUntil = now + TRAFFIC_MS
+        peer.restsUntil = now
+      }
       track.bytes = bytes
     }
   }
@@ -210,6 +280,7 @@ export class Probing {
     return SLOTS.find((slot) => {
       if (now - this.#repairedAt[slot] < this.#tuning.repairGapMs) return false
       if (state.rotation.phase !== 'idle' && state.rotation.slot === slot) return false
+      if (this.#losing[slot].size === 0) return false
       let [judged, lost, place] = [0, 0, -1]
       for (const pair of state.peers) {
         place++
@@ -244,7 +315,14 @@ export class Probing {
         ...UNASKED,
       }
     }
-    const peer: Peer = { uid: pair.uid, tracks: [track(0), track(1)], trafficUntil: 0 }
+    const peer: Peer = {
+      uid: pair.uid,
+      tracks: [track(0), track(1)],
+      trafficUntil: 0,
+      pair: undefined,
+      restsUntil: now,
+    }
+    this.#newUntil = now + NEW_MS
     this.#peers.set(pair.uid, peer)
     return peer
   }

@@ -104,6 +104,11 @@ describe('whether a tunnel is new', () => {
       },
     } as unknown as WgState
     const probing = new Probing(DEFAULT_TUNING)
+    expect(probing.transitional(counted, FRESH)).toBe(false)
+    expect(walks).toBe(0)
+    // Peers that are asked for the first time.
+    probing.askDue(counted, { ask: () => undefined } as unknown as Prober, FRESH)
+    walks = 0
     for (let i = 0; i < 1_000; i++) probing.transitional(counted, FRESH + i)
     expect(walks).toBe(10)
     expect(probing.transitional(counted, FRESH + 1_000)).toBe(false)

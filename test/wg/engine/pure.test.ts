@@ -1,11 +1,12 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { formatIp, parseCidr, parseIp } from '../../../src/core/ip.ts'
 import { DirectoryView } from '../../../src/wg/directory/view.ts'
 import type { NodeRecord } from '../../../src/wg/directory/record.ts'
 import { fingerprintOf } from '../../../src/wg/engine/key-log.ts'
-import { diffPeers } from '../../../src/wg/engine/reconcile.ts'
+import { diffPeers, DiffMemory, endpointText } from '../../../src/wg/engine/reconcile.ts'
 import { addressesOf, nodeAddressOwners, probeAddresses, type WantedPeer } from '../../../src/wg/engine/wanted.ts'
-import type { WgDevice, WgPeer } from '../../../src/wg/ports.ts'
+import type { WgDevice, WgEndpoint, WgPeer } from '../../../src/wg/ports.ts'
 
 let keys = 0
 const newKey = (): string => Buffer.alloc(32, ++keys).toString('base64')
@@ -80,6 +81,59 @@ describe('the difference between a device and what it must have', () => {
       { uid: 'e', missing: false, endpoint: false, extra },
     ])
     expect(strangers).toEqual(['key of stranger'])
+  })
+})
+
+describe('what one comparison leaves to the next', () => {
+  const CIDRS = ['10.1.0.0/24', '10.2.0.0/24', 'fd10::/64'].map((text) => parseCidr(text))
+  const ENDPOINTS = ['192.0.2.1', '192.0.2.2'].map((text) => ({ ip: parseIp(text), port: 7 }))
+  // Lists and endpoints are shared, as a driver does with what did not change.
+  const LISTS = [CIDRS.slice(0, 1), CIDRS.slice(1, 2), CIDRS]
+  const some = fc.record({
+    key: fc.integer({ min: 0, max: 5 }),
+    list: fc.nat(2),
+    endpoint: fc.nat(1),
+    keepalive: fc.constantFrom(0, 25),
+  })
+  const selector = ({ key }: { key: number }): number => key
+  const looks = fc.array(
+    fc.record({ wanted: fc.uniqueArray(some, { selector }), found: fc.uniqueArray(some, { selector }) }),
+    { minLength: 2, maxLength: 6 },
+  )
+  type Some = typeof some extends fc.Arbitrary<infer T> ? T : never
+
+  it('remembers, but changes nothing in what is said of a device', () => {
+    const made = new Map<string, WantedPeer>()
+    const wantedOf = (one: Some): WantedPeer => {
+      const id = JSON.stringify(one)
+      const { key, list, endpoint, keepalive } = one
+      const peer = made.get(id) ?? {
+        ...{ uid: `${key}`, publicKey: `key ${key}`, keepalive, allowedIps: LISTS[list] ?? [] },
+        endpoints: ENDPOINTS.slice(endpoint),
+      }
+      made.set(id, peer)
+      return peer
+    }
+    const roamedOf = (told: string[]) => (peer: WantedPeer, endpoint: WgEndpoint) =>
+      told.push(`${peer.uid} ${endpointText(endpoint)}`) % 2 === 0
+    fc.assert(
+      fc.property(looks, (all) => {
+        const memory = new DiffMemory()
+        for (const { wanted, found } of all) {
+          const peers = found.map(({ key, list, endpoint, keepalive }) => ({
+            ...{ publicKey: `key ${key}`, keepalive, allowedIps: LISTS[list] ?? [], endpoint: ENDPOINTS[endpoint] },
+            ...{ lastHandshakeNs: 0n, rxBytes: 0, txBytes: 0 },
+          }))
+          const device = (): WgDevice => ({ name: 'kwg0', publicKey: 'own', listenPort: 1, fwmark: 0, peers })
+          const [with_, without]: [string[], string[]] = [[], []]
+          const skip = (uid: string): boolean => uid === '5'
+          const said = diffPeers(wanted.map(wantedOf), device(), { roamed: roamedOf(with_), skip }, memory)
+          expect(said).toEqual(diffPeers(wanted.map(wantedOf), device(), { roamed: roamedOf(without), skip }))
+          expect(with_).toEqual(without)
+        }
+      }),
+      { numRuns: 500 },
+    )
   })
 })
 

@@ -1,0 +1,180 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { PeersByKey } from '../../../src/wg/engine/by-key.ts'
+import { ASK_MS, Probing } from '../../../src/wg/engine/probing.ts'
+import { DEFAULT_TUNING } from '../../../src/wg/engine/types.ts'
+import type { WgState } from '../../../src/wg/machine-types.ts'
+import { ABSENT, forgetProof, hear, observeProbe, observeStamp, withTunnel, type Pair } from '../../../src/wg/pair.ts'
+import { PeerTable } from '../../../src/wg/peer-table.ts'
+import type { Prober, ProbeResult } from '../../../src/wg/seams.ts'
+import type { Slot } from '../../../src/wg/slots.ts'
+
+const PEERS = 4
+const START = 10_000_000
+
+function pair(i: number): Pair {
+  const tunnel = { ...ABSENT, key: `key ${i}`, stamp: 1, handshaken: true, answered: true, freshAt: START }
+  return {
+    ...{ uid: `uid-${i}`, name: `node-${i}`, bootId: 'boot', twoSlots: true, probes: true, excused: false },
+    ...{ tunnels: [tunnel, tunnel], egress: 0, drain: null, announced: undefined, announcedAt: 0, mode: 'active' },
+  }
+}
+
+type Event =
+  | { readonly kind: 'wait'; readonly looks: number }
+  | { readonly kind: 'answer' | 'loss' | 'key' | 'gone key' | 'handshake' | 'our key' | 'traffic' | 'egress' | 'mode' }
+  | { readonly kind: 'rotation' | 'target' | 'born' | 'leave' | 'come' }
+
+const wait = fc.record({
+  kind: fc.constant('wait' as const),
+  looks: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constantFrom(45, 250, 700)),
+})
+const KINDS = [
+  ...['answer', 'answer', 'loss', 'loss', 'traffic', 'traffic', 'handshake', 'key', 'gone key', 'our key'],
+  ...['egress', 'mode', 'rotation', 'target', 'born', 'leave', 'come'],
+] as const
+const events = fc.array(
+  fc.record({
+    event: fc.oneof(wait, fc.record({ kind: fc.constantFrom(...KINDS) })),
+    peer: fc.integer({ min: 0, max: PEERS - 1 }),
+    slot: fc.constantFrom<Slot>(0, 1),
+  }),
+  { minLength: 20, maxLength: 120 },
+)
+
+/** A world in which the same happens to any number of `Probing`. */
+class World {
+  now = START
+  readonly own = { publicKey: 'own', generation: 0, since: 0, bornAt: 0, toldAt: 0 }
+  state = {
+    ...{ peers: PeerTable.of(Array.from({ length: PEERS }, (_, i) => pair(i))), slots: [this.own, this.own] },
+    ...{ target: 'active', leavingSince: 0, rotation: { phase: 'idle', dueAt: 0 } },
+  } as unknown as WgState
+  #stamp = 1
+  #bytes = 0
+
+  change(i: number, make: (pair: Pair) => Pair): void {
+    const pair = this.state.peers.get(`uid-${i}`)
+    if (pair !== undefined) this.state = { ...this.state, peers: this.state.peers.with(make(pair)) }
+  }
+
+  happen({ kind }: Event, i: number, slot: Slot, all: readonly Probing[]): void {
+    const { state, now } = this
+    const uid = `uid-${i}`
+    switch (kind) {
+      case 'wait':
+        break
+      case 'answer':
+      case 'loss': {
+        const announcement = { sequence: now, mode: 'active', leaving: false, ack: 0, egress: 0, drain: null } as const
+        const result: ProbeResult =
+          kind === 'loss' ? { uid, slot, answered: false } : { uid, slot, answered: true, rttMs: i * 300, announcement }
+        for (const probing of all) probing.result(result, state, now)
+        this.change(i, (one) => observeProbe(one, slot, kind === 'answer'))
+        if (kind === 'answer') this.change(i, (one) => hear(one, announcement, now))
+        break
+      }
+      case 'traffic': {
+        this.#bytes += 5_000
+        const found = { endpoint: undefined, allowedIps: [], keepalive: 25, lastHandshakeNs: 0n, txBytes: 0 }
+        const key = state.peers.get(uid)?.tunnels[slot].key ?? ''
+        const dump = new PeersByKey([{ ...found, publicKey: key, rxBytes: this.#bytes }])
+        for (const probing of all) probing.traffic(state, slot, dump, now)
+        break
+      }
+      case 'key':
+        this.change(i, (one) => withTunnel(one, slot, { ...ABSENT, key: `key ${++this.#stamp}` }))
+        break
+      case 'gone key':
+        this.change(i, (one) => withTunnel(one, slot, ABSENT))
+        break
+      case 'handshake':
+        this.change(i, (one) => observeStamp(one, slot, ++this.#stamp, this.#stamp, now))
+        break
+      case 'our key':
+        this.state = { ...state, peers: state.peers.map((one) => forgetProof(one, slot, 0)) }
+        break
+      case 'egress':
+        this.change(i, (one) => ({ ...one, egress: slot }))
+        break
+      case 'mode':
+        this.change(i, (one) => ({ ...one, mode: slot === 0 ? 'proven' : 'active' }))
+        break
+      case 'rotation':
+        this.state = { ...state, rotation: slot === 0 ? { phase: 'idle', dueAt: 0 } : ({ phase: 'waiting' } as never) }
+        break
+      case 'target':
+        this.state = { ...state, target: slot === 0 ? 'active' : 'off', leavingSince: slot === 0 ? 0 : now }
+        break
+      case 'born':
+        this.state = { ...state, slots: [this.own, { ...this.own, bornAt: now }] }
+        break
+      case 'leave':
+        this.state = { ...state, peers: state.peers.without(uid) }
+        for (const probing of all) probing.forget(uid)
+        break
+      case 'come':
+        if (state.peers.get(uid) === undefined) this.state = { ...state, peers: state.peers.with(pair(i)) }
+        break
+    }
+  }
+}
+
+describe('a look that passes over who is not due', () => {
+  it('asks the same questions as one that goes through all', () => {
+    fc.assert(
+      fc.property(events, (all) => {
+        const world = new World()
+        const probings = [new Probing(DEFAULT_TUNING), new Probing(DEFAULT_TUNING)] as const
+        const asked: [string[], string[]] = [[], []]
+        const proberOf = (to: string[]): Prober =>
+          ({ ask: (uid: string, slot: Slot, full?: boolean) => to.push(`${uid} ${slot} ${full}`) }) as unknown as Prober
+        const [some, every] = [proberOf(asked[0]), proberOf(asked[1])]
+        const look = (): void => {
+          world.now += ASK_MS
+          probings[0].askDue(world.state, some, world.now)
+          // Pairs that are other objects, though the same, are looked at.
+          const peers = world.state.peers.map((one) => ({ ...one }))
+          probings[1].askDue({ ...world.state, peers }, every, world.now)
+          asked[0].push(`at ${world.now}`)
+          asked[1].push(`at ${world.now}`)
+        }
+        for (const { event, peer, slot } of all) {
+          if (event.kind === 'wait') for (let i = 0; i < event.looks; i++) look()
+          else world.happen(event, peer, slot, probings)
+        }
+        expect(asked[0]).toEqual(asked[1])
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('finds a slot broken, and a tunnel new, also after many looks', () => {
+    const world = new World()
+    const probing = new Probing(DEFAULT_TUNING)
+    const prober = { ask: () => undefined } as unknown as Prober
+    const lose = (): void => {
+      for (let i = 0; i < PEERS; i++) world.happen({ kind: 'loss' }, i, 0, [probing])
+    }
+    const look = (ms: number): void => {
+      for (const end = world.now + ms; world.now < end; world.now += ASK_MS) {
+        probing.askDue(world.state, prober, world.now)
+      }
+    }
+    look(130_000)
+    for (let i = 0; i < PEERS; i++) {
+      for (const slot of [0, 1] as const) world.happen({ kind: 'handshake' }, i, slot, [probing])
+    }
+    expect(probing.transitional(world.state, world.now)).toBe(false)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    for (let i = 0; i < 3; i++) {
+      look(2_000)
+      lose()
+    }
+    look(DEFAULT_TUNING.brokenAfterMs)
+    expect(probing.broken(world.state, world.now)).toBe(0)
+    world.happen({ kind: 'key' }, 1, 0, [probing])
+    look(ASK_MS)
+    expect(probing.transitional(world.state, world.now)).toBe(true)
+  })
+})
