@@ -200,14 +200,22 @@ function whyInstalled(story: Story, report: WgReport, peer: WgPeerReport, tunnel
   )
 }
 
-/** Handshakes work; what goes inside does not come back. */
+/**
+ * What goes inside does not come back. Lost probes are asked again each second, so a handshake that is older than they are says
+ * nothing of what is lost now: for two minutes a session needs none (REKEY_AFTER_TIME), and a port that was shut looks the same.
+ */
 function whyProbes(story: Story, report: WgReport, peer: WgPeerReport, tunnel: WgTunnelReport): void {
   const never = tunnel.state === 'installed'
-  const lost = never ? 'no probe through it was ever answered' : `the last ${tunnel.probesLost} probes were lost`
+  const { handshakeAgeSeconds = Infinity, probesLost } = tunnel
+  const lost = never ? 'no probe through it was ever answered' : `the last ${probesLost} probes were lost`
+  const unknown = !never && handshakeAgeSeconds > probesLost
   story.add(
     'fault',
     never ? 'unprobed' : 'probes-lost',
-    `slot ${tunnel.slot}: handshakes work (${age(tunnel)}), but ${lost}: UDP passes, what is inside does not`,
+    unknown
+      ? `slot ${tunnel.slot}: ${lost}, and since then no handshake was needed (the last one was ${age(tunnel)}): UDP is blocked, or what is inside does not pass`
+      : `slot ${tunnel.slot}: handshakes work (${age(tunnel)}), but ${lost}: UDP passes, what is inside does not`,
+    ...(unknown ? [wholeRule(report, peer)] : []),
     `does the agent of ${peer.name} run? It answers probes; packets of pods may pass all the same`,
     `rp_filter must be 0 or 2, never 1, on "all" and on the slot's device, at both ends`,
     `the path must carry UDP of ${report.mtu + 80} octets with IP header: look for a smaller MTU between the nodes`,

@@ -143,12 +143,20 @@ const CASES: readonly Case[] = [
     remedy: /rp_filter must be 0 or 2/,
   },
   {
-    what: 'probes that are lost now',
-    peer: { tunnels: [tunnel(0, { state: 'suspect', probesLost: 3 }), tunnel(1)] },
+    what: 'probes that are lost since a handshake',
+    peer: { tunnels: [tunnel(0, { state: 'suspect', probesLost: 9, handshakeAgeSeconds: 4 }), tunnel(1)] },
     verdict: 'encrypted',
     codes: ['probes-lost'],
-    says: /the last 3 probes were lost/,
+    says: /handshakes work \(4 s ago\), but the last 9 probes were lost: UDP passes/,
     remedy: /the path must carry UDP of 1488 octets/,
+  },
+  {
+    what: 'probes that are lost, and no handshake was needed since',
+    peer: { tunnels: [tunnel(0, { state: 'suspect', probesLost: 3, handshakeAgeSeconds: 42 }), tunnel(1)] },
+    verdict: 'encrypted',
+    codes: ['probes-lost'],
+    says: /the last 3 probes were lost, and since then no handshake was needed .*42 s ago\): UDP is blocked, or/,
+    remedy: WHOLE,
   },
   {
     what: 'a stale handshake',
