@@ -3,6 +3,7 @@ import { parseCidr, parseIp } from '../../src/core/ip.ts'
 import { decodeAddress, encodeAddress } from '../../src/netlink/addresses.ts'
 import { concatBytes } from '../../src/netlink/attributes.ts'
 import { encodeMessage, type Message } from '../../src/netlink/message.ts'
+import { encodeLinkCreate, encodeLinkUp } from '../../src/netlink/links.ts'
 import { decodeNexthop, encodeNexthop } from '../../src/netlink/nexthops.ts'
 import { decodeRoute, encodeRoute, type Route } from '../../src/netlink/routes.ts'
 import { decodeRule, encodeRule } from '../../src/netlink/rules.ts'
@@ -25,6 +26,28 @@ describe('requests, byte for byte as executed on a kernel', () => {
     expect(decodeNexthop(message(encodeNexthop(nexthop)))).toEqual(nexthop)
   })
 
+  it('leads a prefix to an interface', () => {
+    const route: Route = {
+      ...{ destination: parseCidr('10.1.2.0/24'), table: 20000, protocol: 155, scope: 253, type: 1, oif: 3 },
+    }
+    expect(hex(encodeMessage(24, 0x505, 6, encodeRoute(route)))).toBe(
+      '3400000018000505060000000000000002180000009bfd010000000008000f00204e0000080001000a0102000800040003000000',
+    )
+  })
+
+  it('makes a WireGuard device, and takes an interface up', () => {
+    expect(hex(encodeMessage(16, 0x605, 1, encodeLinkCreate('kmesh-wg0', 'wireguard', 1408)))).toBe(
+      '4c000000100005060100000000000000' +
+        '00000000000000000000000000000000' +
+        '0e0003006b6d6573682d776730000000' +
+        '0800040080050000' +
+        '140012800e000100776972656775617264000000',
+    )
+    expect(hex(encodeMessage(16, 0x5, 3, [encodeLinkUp(3, true)]))).toBe(
+      '2000000010000500030000000000000000000000030000000100000001000000',
+    )
+  })
+
   it('sends what bears no mark to a table', () => {
     const rule = {
       family: 4 as const,
@@ -35,8 +58,16 @@ describe('requests, byte for byte as executed on a kernel', () => {
       protocol: 155,
       inverted: true,
     }
-    const request = hex(encodeMessage(32, 0x605, 9, encodeRule(rule)))
-    expect(request.startsWith('44000000200005060900000000000000' + '020000000000000102000000')).toBe(true)
+    // The reference gives the header and the length; the attributes are written here as its section 1.7 has their types.
+    expect(hex(encodeMessage(32, 0x605, 9, encodeRule(rule)))).toBe(
+      '44000000200005060900000000000000' +
+        '020000000000000102000000' +
+        '080006005a000000' +
+        '08000a00001e0000' +
+        '08001000001f0000' +
+        '08000f00204e0000' +
+        '050015009b000000',
+    )
     expect(decodeRule(message(encodeRule(rule)))).toEqual({ ...rule, action: 1, narrowed: false })
   })
 })

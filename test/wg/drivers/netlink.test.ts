@@ -35,6 +35,35 @@ describe('requests, byte for byte', () => {
     )
   })
 
+  it('sets a key, a port and a mark, and adds a peer with all that a peer can have', () => {
+    // What we never send (private and preshared keys, flags that replace) too: it is the codec that is looked at.
+    const device = [
+      attributeString(2, 'kmesh-wg0'),
+      attribute(3, new Uint8Array(32).fill(0x22)),
+      ...[attributeU16(6, 51871), attributeU32(7, 0x1e00)],
+    ]
+    expect(hex(encodeMessage(0x1e, 0x5, 2, encodeGeneric(1, 1, device)))).toBe(
+      '580000001e0005000200000000000000010100000e0002006b6d6573682d77673000000024000300' +
+        '22'.repeat(32) +
+        '060006009fca000008000700001e0000',
+    )
+    const allowed = [attributeU16(1, 2), attribute(2, bytes('0a010200')), attributeU8(3, 24)]
+    const element = [
+      ...[attribute(1, COUNTING), attributeU32(3, 2), attribute(2, new Uint8Array(32).fill(0x11))],
+      ...[attribute(4, encodeEndpoint({ ip: parseIp('192.0.2.7'), port: 51871 })), attributeU16(5, 25)],
+      attributeNested(9, [attributeNested(0, allowed)]),
+    ]
+    const peers = attributeNested(8, [attributeNested(0, element)])
+    expect(hex(encodeMessage(0x1e, 0x5, 1, encodeGeneric(1, 1, [attributeU32(1, 7), peers])))).toBe(
+      'b00000001e0005000100000000000000010100000800010007000000940008809000008024000100' +
+        hex(COUNTING) +
+        '080003000200000024000200' +
+        '11'.repeat(32) +
+        '140004000200ca9fc000020700000000000000000600050019000000' +
+        '200009801c0000800600010002000000080002000a0102000500030018000000',
+    )
+  })
+
   it('adds a peer with endpoint, keepalive and an allowed IP', () => {
     const [peer = new Uint8Array()] = encodePeerSet({
       publicKey: encodeKey(COUNTING),
@@ -232,9 +261,54 @@ describe('dumps', () => {
     expect(after?.rxBytes).toBe(2)
     expect(after?.allowedIps).toBe(before?.allowedIps)
     expect(after?.endpoint).toBe(before?.endpoint)
+    const same = read(messagesOf([{ ...one, endpoint: here, received: 2 }]), again.seen)
+    expect(same.device().peers[0]).toBe(after)
     const moved = read(messagesOf([{ ...one, endpoint: there, lists: [['10.2.0.0/24']] }]), again.seen)
     expect(moved.device().peers[0]?.allowedIps).toEqual([cidr('10.2.0.0/24')])
     expect(moved.device().peers[0]?.endpoint).toEqual(decodeEndpoint(there.subarray(4)))
+  })
+
+  it('are read right when a peer is cut at the end of a message, and then is not', () => {
+    const cut = (...at: number[]): Message[] => {
+      const parts: Uint8Array[][] = [[]]
+      for (const octet of [1, 2, 3, 4]) {
+        parts.at(-1)?.push(peer(octet, ['10.1.0.0/24', ...(at.includes(octet) ? [] : ['fd10::/64'])], ...counters))
+        if (at.includes(octet)) parts.push([peer(octet, ['fd10::/64'])])
+      }
+      return parts.map((some, i) => message(...(i === 0 ? head : []), attributeNested(8, some)))
+    }
+    const whole = decodeDevice('wg0', cut())
+    let before: readonly Seen[] = []
+    for (const at of [[], [2], [2], [2, 3], [1, 4], [], []]) {
+      const reader = read(cut(...at), before)
+      expect(reader.device()).toEqual(whole)
+      before = reader.seen
+    }
+  })
+
+  it('are told apart by the headers of attributes, their number, and what goes on', () => {
+    const [here, there] = endpoints as [Uint8Array, Uint8Array]
+    const unknown = (like: Uint8Array): Uint8Array => attribute(12, like.subarray(4))
+    const only = (...parts: Uint8Array[]): Uint8Array =>
+      attributeNested(0, [attribute(1, new Uint8Array(32).fill(1)), ...parts])
+    const dumps: readonly (readonly Uint8Array[])[] = [
+      [only(unknown(here), there)],
+      [only(here, unknown(there))],
+      [only(here)],
+      [only(here, attributeU16(5, 25))],
+      [peer(1, ['10.1.0.0/24'])],
+      [peer(1, ['10.1.0.0/24']), peer(1, ['10.2.0.0/24'])],
+    ]
+    let before: readonly Seen[] = []
+    const told = dumps.map((peers) => {
+      const messages = [message(...head), ...peers.map((one) => message(attributeNested(8, [one])))]
+      const reader = read(messages, before)
+      before = reader.seen
+      const device = reader.device()
+      expect(device).toEqual(decodeDevice('wg0', messages))
+      return { device, then: structuredClone(device) }
+    })
+    for (const { device, then } of told) expect(device).toEqual(then)
   })
 
   it('a device without a key has none', () => {
