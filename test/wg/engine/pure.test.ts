@@ -90,10 +90,10 @@ describe('what one comparison leaves to the next', () => {
   // Lists and endpoints are shared, as a driver does with what did not change.
   const LISTS = [CIDRS.slice(0, 1), CIDRS.slice(1, 2), CIDRS]
   const some = fc.record({
-    key: fc.integer({ min: 0, max: 5 }),
-    list: fc.nat(2),
-    endpoint: fc.nat(1),
-    keepalive: fc.constantFrom(0, 25),
+    key: fc.nat(3),
+    list: fc.constantFrom(0, 0, 0, 1, 2),
+    endpoint: fc.constantFrom(0, 1, 1),
+    keepalive: fc.constantFrom(0, 25, 25, 25),
   })
   const selector = ({ key }: { key: number }): number => key
   const looks = fc.array(
@@ -126,13 +126,13 @@ describe('what one comparison leaves to the next', () => {
           }))
           const device = (): WgDevice => ({ name: 'kwg0', publicKey: 'own', listenPort: 1, fwmark: 0, peers })
           const [with_, without]: [string[], string[]] = [[], []]
-          const skip = (uid: string): boolean => uid === '5'
+          const skip = (uid: string): boolean => uid === '3'
           const said = diffPeers(wanted.map(wantedOf), device(), { roamed: roamedOf(with_), skip }, memory)
           expect(said).toEqual(diffPeers(wanted.map(wantedOf), device(), { roamed: roamedOf(without), skip }))
           expect(with_).toEqual(without)
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 3000 },
     )
   })
 })
