@@ -54,10 +54,6 @@ interface Peer {
   readonly uid: string
   readonly tracks: readonly [Track, Track]
   trafficUntil: number
-  /** What it was at the last look, */
-  pair: Pair | undefined
-  /** and until when there is nothing to do for it while it stays that, ms. */
-  restsUntil: number
 }
 
 /** What the look at a peer goes by that is the same for all. */
@@ -99,6 +95,9 @@ export class Probing {
   readonly #peers = new Map<string, Peer>()
   /** Those of the last walk, in the order of the machine's table: found again without looking for them. */
   #order: Peer[] = []
+  /** In the same order: what they were at the last look, and until when there is nothing to do for one that stays that, ms. */
+  #looked: Pair[] = []
+  #restsUntil: number[] = []
   readonly #probes = new Map<string, readonly [TunnelProbes, TunnelProbes]>()
   readonly #repairedAt: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   #unsettled = { at: Number.NEGATIVE_INFINITY, is: false }
@@ -124,6 +123,7 @@ export class Probing {
     }
     this.#peers.delete(uid)
     this.#order = []
+    this.#looked = []
     this.#probes.delete(uid)
   }
 
@@ -165,12 +165,13 @@ export class Probing {
     let place = -1
     for (const pair of state.peers) {
       place++
+      if (same && this.#looked[place] === pair && now < (this.#restsUntil[place] ?? now)) continue
+      this.#looked[place] = pair
+      this.#restsUntil[place] = Number.POSITIVE_INFINITY
       if (!pair.probes) continue
       const peer = this.#at(place, pair) ?? this.#add(pair, now)
       this.#order[place] = peer
-      if (same && peer.pair === pair && now < peer.restsUntil) continue
-      peer.pair = pair
-      peer.restsUntil = Number.POSITIVE_INFINITY
+      let restsUntil = Number.POSITIVE_INFINITY
       const { tracks } = peer
       const traffic = peer.trafficUntil > now
       for (const slot of SLOTS) {
@@ -190,7 +191,7 @@ export class Probing {
         // A question into a tunnel without a session begins a handshake.
         if (key === undefined) continue
         if (yields(state.slots[slot], pair.tunnels[slot], now)) {
-          peer.restsUntil = now
+          restsUntil = now
           continue
         }
         const doubt = traffic && slot === pair.egress && now >= this.#doubtAt(track, pair.uid, slot)
@@ -199,7 +200,7 @@ export class Probing {
         if (!early || doubt || track.askedAt < state.slots[slot].bornAt) {
           const waits = !doubt && (stepping || !fast || early)
           if (waits && left[stepping ? 'stepping' : 'rest']-- <= 0) {
-            peer.restsUntil = now
+            restsUntil = now
             continue
           }
           if (doubt) track.doubts++
@@ -210,11 +211,11 @@ export class Probing {
           prober.ask(pair.uid, slot, full)
         }
         // What time alone changes: it is due, its handshake is old, it is in doubt.
-        peer.restsUntil = Math.min(peer.restsUntil, track.askedAt + period)
-        if (proven) peer.restsUntil = Math.min(peer.restsUntil, pair.tunnels[slot].freshAt + HANDSHAKE_STALE_MS)
-        if (traffic && slot === pair.egress)
-          peer.restsUntil = Math.min(peer.restsUntil, this.#doubtAt(track, pair.uid, slot))
+        restsUntil = Math.min(restsUntil, track.askedAt + period)
+        if (proven) restsUntil = Math.min(restsUntil, pair.tunnels[slot].freshAt + HANDSHAKE_STALE_MS)
+        if (traffic && slot === pair.egress) restsUntil = Math.min(restsUntil, this.#doubtAt(track, pair.uid, slot))
       }
+      this.#restsUntil[place] = restsUntil
     }
   }
 
@@ -256,9 +257,9 @@ export class Probing {
   traffic({ peers }: WgState, slot: Slot, found: PeersByKey, now: number): void {
     const finder = this.#finders[slot]
     finder.begin(found)
-    let place = 0
+    let place = -1
     for (const pair of peers) {
-      const peer = this.#at(place++, pair)
+      const peer = this.#at(++place, pair)
       const { key } = pair.tunnels[slot]
       const device = key === undefined ? undefined : finder.get(key)
       if (peer === undefined || device === undefined) continue
@@ -266,7 +267,7 @@ export class Probing {
       const bytes = device.rxBytes + device.txBytes
       if (bytes - track.bytes > TRAFFIC_BYTES && track.bytes > 0) {
         peer.trafficUntil = now + TRAFFIC_MS
-        peer.restsUntil = now
+        this.#restsUntil[place] = now
       }
       track.bytes = bytes
     }
@@ -319,8 +320,6 @@ export class Probing {
       uid: pair.uid,
       tracks: [track(0), track(1)],
       trafficUntil: 0,
-      pair: undefined,
-      restsUntil: now,
     }
     this.#newUntil = now + NEW_MS
     this.#peers.set(pair.uid, peer)
