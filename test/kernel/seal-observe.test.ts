@@ -27,7 +27,7 @@ import { Network, type Node } from '../vm/mesh/network.ts'
 const LAUNCHER = join(import.meta.dirname, '../../bin/sekisho')
 const HTTP = 19_881
 const PORT = 51_871
-/** The agent looks every 10 s. */
+/** The agent looks again after 2 s, and then every 10 s. */
 const LOOK_MS = 15_000
 
 const network = new Network(`sob${process.pid}`, 2)

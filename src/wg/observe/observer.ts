@@ -41,6 +41,8 @@ export interface Observer extends WgView, Startable {
 }
 
 const CILIUM_PORT = 51_871
+/** Which sessions are in use shows from one look to the next, so the second comes soon after the first. */
+const SECOND_LOOK_MS = 2_000
 
 /** Looks at a WireGuard device that somebody else manages, and says what is wrong with it. Reads only: nothing is written. */
 export function createObserver(options: ObserverOptions, deps: ObserverDeps): Observer {
@@ -51,6 +53,7 @@ export function createObserver(options: ObserverOptions, deps: ObserverDeps): Ob
   let findings: readonly Finding[] = []
   let keySince = { key: undefined as string | undefined, at: clock.monotonicMs(), generation: -1 }
   let lookedAt = clock.monotonicMs()
+  let looks = 0
   let failures = 0
   let timer: NodeJS.Timeout | undefined
   let stopped = true
@@ -69,6 +72,7 @@ export function createObserver(options: ObserverOptions, deps: ObserverDeps): Ob
   }
 
   async function look(): Promise<void> {
+    looks++
     try {
       const device = await driver.read(options.device)
       if (device === undefined) {
@@ -91,9 +95,12 @@ export function createObserver(options: ObserverOptions, deps: ObserverDeps): Ob
 
   function again(): void {
     if (stopped) return
-    timer = setTimeout(() => {
-      running = look().then(again)
-    }, options.intervalMs)
+    timer = setTimeout(
+      () => {
+        running = look().then(again)
+      },
+      looks < 2 ? Math.min(SECOND_LOOK_MS, options.intervalMs) : options.intervalMs,
+    )
     timer.unref()
   }
 
