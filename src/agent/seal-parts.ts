@@ -79,6 +79,7 @@ export function sealParts({ config, node, native, part, route }: SealPartsDeps):
         return endpoints()
       },
       bypass,
+      podPrefixes: prefixes,
     },
     {
       native,

@@ -121,6 +121,7 @@ export const wgSpecs: readonly MetricSpec[] = [
   }),
   gauge('sekisho_wg_findings', 'Observe mode: what is wrong with the other manager’s device.', { code: FINDING_CODES }),
   gauge('sekisho_wg_warnings', 'Settings of the host that break the seal.'),
+  gauge('sekisho_wg_large_pod_interfaces', 'Interfaces of pods with an MTU above that of the tunnels.'),
   ofOneDriver(
     'sekisho_wg_kernel_cpu_seconds_total',
     'With the kernel’s WireGuard: processor time of its threads, an estimate; soft interrupts are not in it.',

@@ -154,7 +154,7 @@ function* ofRotation({ rotation }: WgReport): Iterable<MetricSample> {
 }
 
 function* ofRest(report: ReturnType<View['report']>): Iterable<MetricSample> {
-  const { directory, dropped, warnings, findings } = report
+  const { directory, dropped, warnings, findings, largePodInterfaces = 0 } = report
   yield sample('sekisho_wg_refused_records', directory.refused.length)
   yield sample('sekisho_wg_directory_up', directory.complete && directory.lost === undefined ? 1 : 0)
   yield sample('sekisho_wg_directory_age_seconds', directory.ageSeconds)
@@ -162,6 +162,7 @@ function* ofRest(report: ReturnType<View['report']>): Iterable<MetricSample> {
     yield sample('sekisho_wg_cleartext_dropped_packets_total', packets, { direction, family: String(family) })
   }
   yield sample('sekisho_wg_warnings', warnings.length)
+  yield sample('sekisho_wg_large_pod_interfaces', largePodInterfaces)
   if (findings === undefined) return
   for (const code of FINDING_CODES)
     yield sample('sekisho_wg_findings', findings.filter((one) => one.code === code).length, { code })

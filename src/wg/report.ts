@@ -23,6 +23,8 @@ export interface WgReport {
   /** Clear text that the guard dropped. */
   readonly dropped: readonly GuardCount[]
   readonly warnings: readonly string[]
+  /** Interfaces of pods with an MTU above that of the tunnels. */
+  readonly largePodInterfaces?: number
 }
 
 export interface WgSlotReport {

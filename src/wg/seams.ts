@@ -50,6 +50,8 @@ export interface Routing {
   watch(changed: () => void): void
   /** Sentences for the operator: settings of the host that break the seal (`rp_filter=1` on `all`, `src_valid_mark=1` ...). */
   warnings(): readonly string[]
+  /** Interfaces of pods with an MTU above that of the tunnels; looked at once a minute. */
+  largePodInterfaces?(): number
   /** MTU that the slot devices must have. */
   readonly mtu: number
   /** Stops watching; what is in the kernel stays. */

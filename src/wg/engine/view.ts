@@ -67,6 +67,7 @@ export class EngineView {
       },
       dropped: guard.counts(),
       warnings: routing.warnings(),
+      largePodInterfaces: routing.largePodInterfaces?.() ?? 0,
     }
   }
 

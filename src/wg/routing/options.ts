@@ -42,6 +42,8 @@ export interface RoutingOptions {
   readonly underlay?: readonly string[]
   readonly nodeAddresses?: readonly Ip[]
   readonly bypass: readonly Bypass[]
+  /** Of this node: interfaces that lead into them must not have a larger MTU than the tunnels. */
+  readonly podPrefixes?: readonly Cidr[]
 }
 
 export interface RoutingDeps {

@@ -22,6 +22,7 @@ import { Claims, type Touched } from './claims.ts'
 import { Ground } from './ground.ts'
 import { slotMtu } from './mtu.ts'
 import type { RoutingDeps, RoutingOptions } from './options.ts'
+import { podLinks, type PodLink, podWarnings, tooLarge } from './pod-links.ts'
 import { familyOfPrefix, type Occasion, plan, Planner, type Scope } from './plan.ts'
 import { apply, emptyRows, type Operation, type Prefix, type Rows } from './rows.ts'
 import { procSysctl, type Sysctl } from './sysctl.ts'
@@ -75,6 +76,8 @@ class KernelRouting implements Routing {
   readonly #dirty = new Set<Part>(ALL_PARTS)
   #wholeAt = -Infinity
   #underlay: UnderlayView | undefined
+  #pods: readonly PodLink[] = []
+  #podsAt = -Infinity
   #warnings: readonly string[] = []
   /** Changes that wait for the next turn: they become one plan, so a prefix moves from peer to peer in one step. */
   #waiting: Change[] = []
@@ -167,6 +170,10 @@ class KernelRouting implements Routing {
 
   warnings(): readonly string[] {
     return this.#warnings
+  }
+
+  largePodInterfaces(): number {
+    return tooLarge(this.#pods, this.mtu).length
   }
 
   async stop(): Promise<void> {
@@ -351,7 +358,15 @@ class KernelRouting implements Routing {
   }
 
   async #follow(running: Running): Promise<void> {
-    this.#underlay = await followUnderlay(running.connection, this.#options, running.ground.families)
+    const { connection, ground } = running
+    this.#underlay = await followUnderlay(connection, this.#options, ground.families)
+    // The main table may have a route to each node, and nothing waits for what is told of pods.
+    const now = this.#deps.clock.monotonicMs()
+    if (now - this.#podsAt < WHOLE_CHECK_MS) return
+    this.#podsAt = now
+    const { podPrefixes = [], devices } = this.#options
+    const not = { devices, underlay: this.#underlay }
+    this.#pods = await podLinks(connection, podPrefixes, not, ground.families)
   }
 
   /** What is refused is thrown after all others were asked for; the next check reads everything anew. */
@@ -414,7 +429,7 @@ class KernelRouting implements Routing {
       rulesBefore: ground.rulesBefore,
       foreignRoutes: this.#others.routes,
       foreignNexthops: this.#others.nexthops.length,
-    })
+    }).concat(podWarnings(this.#pods, this.mtu))
     for (const warning of warnings) {
       if (!this.#warnings.includes(warning)) this.#deps.log.warn({}, warning)
     }

@@ -11,6 +11,7 @@ import { slotMtu } from '../../../src/wg/routing/mtu.ts'
 import type { RoutingOptions } from '../../../src/wg/routing/options.ts'
 import { rulesBefore, sameRule, wantedRules } from '../../../src/wg/routing/rules.ts'
 import { requestOf, sourcesOf } from '../../../src/wg/routing/tables.ts'
+import { type PodLink, podWarnings, tooLarge } from '../../../src/wg/routing/pod-links.ts'
 import { warningsOf, type Surroundings } from '../../../src/wg/routing/warnings.ts'
 import { hex } from '../../netlink/support.ts'
 
@@ -238,5 +239,28 @@ describe('warnings', () => {
     ['2 nexthop objects', {}, { foreignNexthops: 2 }],
   ])('%s', (words, settings, more) => {
     expect(told(settings, more)).toContain(words)
+  })
+})
+
+describe('interfaces of pods', () => {
+  const links = (count: number, mtu: number): PodLink[] =>
+    Array.from({ length: count }, (_, i) => ({ name: `lxc${i}`, mtu }))
+
+  it('may have the MTU of the tunnels, and a smaller one', () => {
+    expect(podWarnings([...links(2, 1408), ...links(1, 1280)], 1408)).toEqual([])
+  })
+
+  it('are named with both figures when theirs is larger', () => {
+    const [said = '', ...more] = podWarnings([...links(3, 1408), { name: 'lxc9', mtu: 1409 }], 1408)
+    expect(said).toMatch(/^lxc9 has an MTU of 1409, and the tunnels carry 1408: /)
+    expect(more).toEqual([])
+  })
+
+  it('are not all named where there are many', () => {
+    const said = podWarnings(links(200, 1500), 1440)
+    expect(said).toHaveLength(6)
+    expect(said.at(-1)).toContain('sekisho_wg_large_pod_interfaces')
+    expect(podWarnings(links(100, 1500), 1440)).toEqual(said)
+    expect(tooLarge(links(200, 1500), 1440)).toHaveLength(200)
   })
 })
