@@ -112,7 +112,7 @@ async function endTraffic(lab: Lab): Promise<Later> {
   return smooth(lab, [lab.lastWindow('rest')], {})
 }
 
-async function disable(lab: Lab): Promise<Figures> {
+export async function disable(lab: Lab): Promise<Figures> {
   await lab.traffic.mark('before')
   for (const node of lab.nodes) {
     await lab.agents.end(node, 'SIGTERM')
