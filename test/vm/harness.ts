@@ -1,11 +1,12 @@
 /** Runs tests one after the other within the guest, and says of each what became of it. */
+import { asksFor } from './groups.ts'
 import { formatResult, type TestResult } from './protocol.ts'
 
 export type Figures = Readonly<Record<string, number>>
 /** What is known a while after a test: the next one need not wait for it. */
 export type Later = () => Promise<Figures>
 
-/** Only tests whose name has it, or one of several between commas. */
+/** Which tests run: groups.ts says how it is read. */
 export const filter = process.env['TESTS'] ?? ''
 /** More rotations, every state, the slow limits. */
 export const LONG = process.env['VM_LONG'] === '1'
@@ -16,8 +17,7 @@ const LOOK_MS = 150
 let failed = 0
 const open: Promise<void>[] = []
 
-export const wanted = (...names: readonly string[]): boolean =>
-  names.some((name) => filter.split(',').some((part) => name.includes(part)))
+export const wanted = (...names: readonly string[]): boolean => names.some((name) => asksFor(filter, name))
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

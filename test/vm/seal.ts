@@ -1,18 +1,20 @@
 /** The real agents on kernel WireGuard, under traffic: enabling, rotation, faults, disabling. */
 import assert from 'node:assert/strict'
 import { badDirectory, killAmidRotation, rebirth } from './crash.ts'
-import { type Figures, filter, type Later, LONG, settled, sleep, test } from './harness.ts'
+import { type Figures, filter, type Later, LONG, settled, sleep, test, wanted } from './harness.ts'
 import { firewall, heal } from './heal.ts'
 import { keysInMemory, keysOnDisk } from './keys.ts'
 import { figuresOf, Lab } from './mesh/lab.ts'
 import type { Report } from './mesh/traffic.ts'
+import { move } from './move.ts'
 
 /** How much longer than on a machine of its own everything takes here. */
 const SLOW = 4
+const ENABLE = 'T-ENABLE: nodes are sealed under UDP and TCP'
 
 export async function testSeal(): Promise<void> {
   const lab = new Lab({ prefix: 's', nodes: LONG ? 5 : 3, rate: LONG ? 10 : 20 })
-  await test('T-ENABLE: nodes are sealed under UDP and TCP', () => enable(lab), { always: true })
+  await test(ENABLE, () => enable(lab), { always: true })
   await test('T-ROTATE: one node after the other', () => rotateEach(lab))
   await test('T-ROTATE: all nodes at once, opposite slots, 10 ms away from each other', () => rotateAll(lab))
   await test('T-ROTATE: an agent is killed amid it', () => killAmidRotation(lab, SLOW))
@@ -33,6 +35,7 @@ async function testFaults(lab: Lab): Promise<void> {
   await test('T-ROTATE: the directory is late, loses and reorders', () => badDirectory(lab, SLOW))
   await test('T-HEAL: what others do to devices and routes is mended', () => heal(lab, SLOW, 'kwg0'))
   await test('T-FW: one port is shut', () => firewall(lab, SLOW, 51_871))
+  await test('T-MOVE: a node gets other addresses', () => move(lab, SLOW))
   await test('T-REBIRTH: a node is made again under its name', () => rebirth(lab, SLOW))
 }
 
@@ -43,8 +46,9 @@ async function enable(lab: Lab): Promise<Later> {
   // Of no interest, but the next begins.
   void lab.window('clear')
   const start = performance.now()
-  // One after the other: those that came before are strict while others are not there yet. In the short form all at once.
-  const steps = LONG ? lab.nodes.map(({ index }) => index) : [lab.nodes.length]
+  // One after the other: those that came before are strict while others are not there yet. All at once in the short form, and
+  // where other tests only stand on it.
+  const steps = LONG && wanted(ENABLE) ? lab.nodes.map(({ index }) => index) : [lab.nodes.length]
   let running = 0
   for (const step of steps) {
     for (const node of lab.nodes.slice(running, step)) lab.agents.start(node, 'strict')

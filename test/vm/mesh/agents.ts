@@ -33,6 +33,7 @@ export class Agents {
   readonly #options: AgentOptions
   readonly #running = new Map<Node, ChildProcess>()
   readonly #uids = new Map<Node, string>()
+  readonly #finders = new Set<Node>()
   readonly #connections = new Connections({ keepAlive: true })
   #doors: Instrument | undefined
 
@@ -54,14 +55,20 @@ export class Agents {
     return this.#uids.get(node) ?? `uid-${node.name}`
   }
 
+  /** Started again, its agent finds out which addresses the node has; otherwise the settings name them. */
+  find(node: Node): void {
+    this.#finders.add(node)
+  }
+
   #configure(node: Node, target: Target): string {
     const folder = this.folder(node)
     const pins = join(folder, 'bpf')
     for (const path of [folder, pins, join(folder, 'state')]) mkdirSync(path, { recursive: true, mode: 0o700 })
     if (!isMounted(pins)) run('mount', '-t', 'bpf', 'bpf', pins)
     const file = join(folder, 'sekisho.yaml')
+    const addresses = this.#finders.has(node) ? [] : node.addresses
     const config = {
-      node: { name: node.name, uid: this.uid(node), addresses: node.addresses },
+      node: { name: node.name, uid: this.uid(node), addresses },
       datapath: { mode: 'off', bpffs: pins },
       state: { dir: join(folder, 'state') },
       http: { address: '127.0.0.1', port: HTTP_PORT },
@@ -71,7 +78,7 @@ export class Agents {
         driver: this.#options.driver,
         target,
         prefixes: node.prefixes,
-        endpoints: node.addresses.slice(0, 1),
+        endpoints: addresses.slice(0, 1),
         quiet: '2s',
         directory: { kind: 'folder', path: this.#options.directory(node) },
         ...this.#options.wireguard?.(node),

@@ -41,8 +41,10 @@ const batch = (namespace: string, lines: readonly string[]): void => {
 /** Before interfaces come: they take the default. Without it no address of IPv6 can be used for a second or two. */
 const NO_DAD = { 'ipv6/conf/default/accept_dad': 0, 'ipv6/conf/all/accept_dad': 0 }
 
+const withLength = (address: string): string => `${address}/${address.includes(':') ? '64' : '24'}`
+
 const addAddress = (address: string, device: string): string =>
-  `address add ${address}/${address.includes(':') ? '64' : '24'} dev ${device}${address.includes(':') ? ' nodad' : ''}`
+  `address add ${withLength(address)} dev ${device}${address.includes(':') ? ' nodad' : ''}`
 
 /** Writes settings of a namespace below /proc/sys/net. */
 function setSysctls(namespace: string, settings: Readonly<Record<string, number>>): void {
@@ -196,13 +198,30 @@ export class Network {
         for (const family of ['-4', '-6']) run('ip', family, '-n', one, 'route', 'flush', 'cache')
   }
 
+  /** Other addresses of the underlay for the node; its routes stay, and what others send to the old ones is for nobody. */
+  readdress(node: Node, from: readonly string[], to: readonly string[]): void {
+    // Else the kernel takes all other addresses of the network away with the first.
+    setSysctls(node.namespace, { 'ipv4/conf/eth0/promote_secondaries': 1 })
+    batch(node.namespace, [
+      ...to.map((address) => addAddress(address, 'eth0')),
+      ...from.map((address) => `address delete ${withLength(address)} dev eth0`),
+    ])
+  }
+
+  /** What comes from these addresses does not come in at the node. */
+  blockSources(node: Node, addresses: readonly string[]): void {
+    const rules = addresses.map((address) => `${address.includes(':') ? 'ip6' : 'ip'} saddr ${address} drop;`)
+    this.#block(node, rules.join(' '))
+  }
+
   /** Datagrams to this port do not come in at the node, as a firewall would have it. */
   blockPort(node: Node, port: number): void {
+    this.#block(node, `udp dport ${port} drop;`)
+  }
+
+  #block(node: Node, rules: string): void {
     const file = join(tmpdir(), `${node.namespace}.nft`)
-    writeFileSync(
-      file,
-      `table inet blocked { chain input { type filter hook input priority 0; udp dport ${port} drop; }; }\n`,
-    )
+    writeFileSync(file, `table inet blocked { chain input { type filter hook input priority 0; ${rules} }; }\n`)
     run(...inside(node.namespace, 'nft', '-f', file))
   }
 
