@@ -425,6 +425,7 @@ class KernelRouting implements Routing {
       devices,
       underlay: this.#underlay?.names ?? [],
       mtu: this.mtu,
+      fits: this.#underlay?.mtu === undefined ? undefined : slotMtu(this.#underlay, 0),
       rulePriority,
       rulesBefore: ground.rulesBefore,
       foreignRoutes: this.#others.routes,

@@ -8,6 +8,8 @@ export interface Surroundings {
   /** Names of the devices of the outer packets. */
   readonly underlay: readonly string[]
   readonly mtu: number
+  /** The largest MTU of the tunnels that fits into the underlay; undefined while that is unknown. */
+  readonly fits: number | undefined
   readonly rulePriority: number
   readonly rulesBefore: readonly Rule[]
   /** Routes of others in our tables. */
@@ -53,6 +55,12 @@ export function warningsOf(sysctl: Sysctl, around: Surroundings): string[] {
   }
   if (around.mtu < LEAST_IPV6_MTU) {
     found.push(`the MTU of the tunnels would be ${around.mtu}, below the ${LEAST_IPV6_MTU} that IPv6 needs`)
+  }
+  if (around.fits !== undefined && around.mtu > around.fits) {
+    found.push(
+      `wireguard.mtu is ${around.mtu}, and ${around.fits} fits into the underlay: full packets are split on their way, or ` +
+        'lost; set it to 0',
+    )
   }
   if (around.underlay.length === 0) {
     found.push('no device of the underlay was found: the MTU of the tunnels is a guess; set wireguard.mtu')

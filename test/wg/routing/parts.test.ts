@@ -201,6 +201,7 @@ describe('warnings', () => {
     devices: ['kwg0', 'kwg1'],
     underlay: ['eth0'],
     mtu: 1408,
+    fits: 1408,
     rulePriority: 90,
     rulesBefore: [],
     foreignRoutes: new Map(),
@@ -234,7 +235,8 @@ describe('warnings', () => {
     ['net.ipv6.conf.all.forwarding', { 'ipv6/conf/all/forwarding': '0' }, {}],
     ['IPv6 is disabled on kwg0', { 'ipv6/conf/kwg0/disable_ipv6': '1' }, {}],
     ['below the 1280', {}, { mtu: 1264 }],
-    ['is a guess', {}, { underlay: [] }],
+    ['wireguard.mtu is 1424, and 1408 fits', {}, { mtu: 1424 }],
+    ['is a guess', {}, { underlay: [], fits: undefined }],
     ['table 20000 has 3 routes', {}, { foreignRoutes: new Map([[20000, 3]]) }],
     ['2 nexthop objects', {}, { foreignNexthops: 2 }],
   ])('%s', (words, settings, more) => {
