@@ -35,4 +35,40 @@ describe('a fleet', () => {
     ])
     expect(fleet.losses).toEqual([])
   })
+
+  describe('when an agent dies before any one effect of a rotation', () => {
+    /** All rotate; from and to: numbers of the effects meanwhile. */
+    const rotated = (options: Partial<FleetOptions>): { fleet: Fleet; from: number; to: number } => {
+      const fleet = new Fleet({ ...calm, nodes: 3, ...options })
+      fleet.run(30_000)
+      const from = fleet.effects
+      for (let i = 0; i < 3; i++) fleet.post(i, { kind: 'rotate', reason: 'Rotate', wallMs: fleet.wall(i) })
+      fleet.run(240_000)
+      return { fleet, from, to: fleet.effects }
+    }
+    /** One run for each effect. */
+    function* deaths(options: Partial<FleetOptions>): Generator<{ number: number; fleet: Fleet }> {
+      const { from, to } = rotated(options)
+      for (let number = from; number < to; number++)
+        yield { number, fleet: rotated({ ...options, dieBefore: number }).fleet }
+    }
+
+    it('loses nothing and ends, also where it is between two effects of one event', () => {
+      let amid = 0
+      for (const seed of [1, 2, 3])
+        for (const { number, fleet } of deaths({ seed })) {
+          expect({ seed, number, crashes: fleet.crashes, losses: fleet.losses, settled: fleet.settled }).toEqual({
+            ...{ seed, number, crashes: 1, losses: [], settled: true },
+          })
+          amid += fleet.amid
+        }
+      expect(amid).toBeGreaterThan(30)
+    })
+
+    it('does not, when the next agent ignores what it finds', () => {
+      const good = ({ fleet }: { fleet: Fleet }): boolean => fleet.losses.length === 0 && fleet.settled
+      const bad = [...deaths({ seed: 1, fault: 'no-adoption' })].filter((one) => !good(one))
+      expect(bad).not.toEqual([])
+    })
+  })
 })

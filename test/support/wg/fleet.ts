@@ -20,6 +20,8 @@ export interface FleetOptions {
   readonly probeLoss: number
   /** Chance that an agent dies before an effect. */
   readonly crash: number
+  /** An agent dies before the effect of this number, of all the fleet's. */
+  readonly dieBefore?: number
   /** Chance that a pair has traffic in a given second; 1 for always. */
   readonly traffic: number
   /** Who has whom for a peer, both ways; without it everybody has everybody. */
@@ -80,6 +82,10 @@ export class Fleet {
   packets = 0
   writes = 0
   crashes = 0
+  /** Effects so far, with those that were not carried out because the agent died. */
+  effects = 0
+  /** Deaths between two effects of one event. */
+  amid = 0
   options: FleetOptions
   readonly #queue = new EventQueue<Todo>()
   readonly #random: () => number
@@ -376,12 +382,16 @@ export class Fleet {
   }
 
   #effects(i: number, effects: readonly WgEffect[]): void {
-    for (const effect of effects) {
+    for (const [number, effect] of effects.entries()) {
       if (effect.kind === 'publish' && effect.drain !== null && this.options.fault === 'new-key-at-once') {
         this.#effect(i, { kind: 'newKey', slot: effect.drain.slot })
       }
       if (this.#node(i).state === undefined) return
-      if (this.#random() < this.options.crash) return this.crash(i)
+      const last = this.effects++ === this.options.dieBefore
+      if (this.#random() < this.options.crash || last) {
+        if (number > 0) this.amid++
+        return this.crash(i)
+      }
       this.#effect(i, effect)
     }
   }
