@@ -26,8 +26,11 @@ export interface Keys {
  * its own. So it is in each rotation of one node. Both ends read the same two times in the same two records, so they come to the
  * same answer, however wrong their clocks are; of two as old the key that sorts first begins.
  */
-export const comesFirst = ({ own, peer }: Keys): boolean =>
-  own.since === peer.since ? own.publicKey < (peer.key ?? '') : own.since < peer.since
+export function comesFirst({ own, peer }: Keys): boolean {
+  // In the record are whole milliseconds.
+  const since = Math.floor(own.since)
+  return since === peer.since ? own.publicKey < (peer.key ?? '') : since < peer.since
+}
 
 /** Monotonic ms from which this end may begin the first handshake between two keys, whatever the other one does. */
 export function beginsAt(own: OwnSlot, peer: Pick<Tunnel, 'key' | 'since'>): number {
