@@ -12,8 +12,10 @@ import {
 import { PROBE_BYTES } from './codec.ts'
 import type { Pending } from './questions.ts'
 
-/** Datagrams read, and sent, in one turn of one socket. */
+/** Datagrams read, and sent, in one turn of one socket: a millisecond. */
 export const TURN = 256
+/** Datagrams that wait to be sent: what thousands of peers are asked in one go. */
+const QUEUE = 4096
 /** Octets; some 1,500 small datagrams wait while the event loop is busy. */
 const SOCKET_BUFFER = 1 << 20
 
@@ -25,12 +27,14 @@ export interface ProbeSocket {
   receive(take: (view: DataView, at: number, from: Received) => void): number
   /**
    * Queues a datagram of `octets` octets; its first PROBE_BYTES are written to `out`, from where this says, before anything else
-   * is asked of the socket. `asks`: the question that it is. A full queue is sent at once.
+   * is asked of the socket. `asks`: the question that it is. A full queue is sent at once, all of it.
    */
   queue(words: Uint32Array, wordsAt: number, port: number, octets: number, asks?: Pending): number
   readonly out: DataView
-  /** Sends what is queued. Returns how many the kernel refused. */
+  /** Sends at most TURN of what is queued. Returns how many the kernel refused. */
   flush(): number
+  /** Nothing is queued. */
+  readonly empty: boolean
   close(): void
 }
 
@@ -59,20 +63,25 @@ export function openSlotSocket(native: ProbeDoor, { device, own, port, refused }
   const inData = new Uint8Array(TURN * PROBE_BYTES)
   const inView = new DataView(inData.buffer)
   const inRecords = new Uint32Array(TURN * PROBE_WORDS)
-  const outData = new Uint8Array(TURN * PROBE_BYTES)
+  const outData = new Uint8Array(QUEUE * PROBE_BYTES)
   const out = new DataView(outData.buffer)
-  const outRecords = new Uint32Array(TURN * PROBE_WORDS)
-  const asked = new Array<Pending | undefined>(TURN).fill(undefined)
+  const outRecords = new Uint32Array(QUEUE * PROBE_WORDS)
+  const asked = new Array<Pending | undefined>(QUEUE).fill(undefined)
   const received: Received = { octets: 0, port: 0, ageUs: 0, words: inRecords, wordsAt: 0 }
   let queued = 0
+  let sent = 0
   let refusedInQueue = 0
 
-  const send = (): number => {
-    if (queued === 0) return 0
-    const count = queued
-    queued = 0
-    const failed = native.probeSend(fd, outData, PROBE_BYTES, outRecords, count)
-    for (let i = 0; i < count; i++) {
+  const send = (most: number): number => {
+    const from = sent
+    sent = Math.min(queued, from + most)
+    const to = sent
+    if (sent === queued) queued = sent = 0
+    if (to === from) return 0
+    const data = outData.subarray(from * PROBE_BYTES, to * PROBE_BYTES)
+    const records = outRecords.subarray(from * PROBE_WORDS, to * PROBE_WORDS)
+    const failed = native.probeSend(fd, data, PROBE_BYTES, records, to - from)
+    for (let i = from; i < to; i++) {
       const question = asked[i]
       asked[i] = undefined
       if (failed > 0 && question !== undefined && outRecords[i * PROBE_WORDS + PROBE_ERRNO] !== 0) refused(question)
@@ -96,7 +105,7 @@ export function openSlotSocket(native: ProbeDoor, { device, own, port, refused }
     },
     out,
     queue(words, wordsAt, to, octets, asks) {
-      if (queued === TURN) refusedInQueue += send()
+      if (queued === QUEUE) refusedInQueue += send(QUEUE)
       const at = queued * PROBE_WORDS
       outRecords[at + PROBE_LENGTH] = octets
       outRecords[at + PROBE_PORT] = to
@@ -105,9 +114,12 @@ export function openSlotSocket(native: ProbeDoor, { device, own, port, refused }
       return queued++ * PROBE_BYTES
     },
     flush() {
-      const failed = refusedInQueue + send()
+      const failed = refusedInQueue + send(TURN)
       refusedInQueue = 0
       return failed
+    },
+    get empty() {
+      return queued === 0
     },
     close() {
       native.close(fd)

@@ -21,13 +21,13 @@ function pair(i: number): Pair {
 }
 
 type Event =
-  | { readonly kind: 'wait'; readonly looks: number }
+  | { readonly kind: 'wait'; readonly ms: number }
   | { readonly kind: 'answer' | 'loss' | 'key' | 'gone key' | 'handshake' | 'our key' | 'traffic' | 'egress' | 'mode' }
   | { readonly kind: 'rotation' | 'target' | 'born' | 'leave' | 'come' }
 
 const wait = fc.record({
   kind: fc.constant('wait' as const),
-  looks: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constantFrom(45, 250, 700)),
+  ms: fc.oneof(fc.integer({ min: 100, max: 1_500 }), fc.constantFrom(11_000, 62_000, 175_000)),
 })
 const KINDS = [
   ...['answer', 'answer', 'loss', 'loss', 'traffic', 'traffic', 'handshake', 'key', 'gone key', 'our key'],
@@ -140,7 +140,7 @@ describe('a look that passes over who is not due', () => {
           asked[1].push(`at ${world.now}`)
         }
         for (const { event, peer, slot } of all) {
-          if (event.kind === 'wait') for (let i = 0; i < event.looks; i++) look()
+          if (event.kind === 'wait') for (let ms = 0; ms < event.ms; ms += ASK_MS) look()
           else world.happen(event, peer, slot, probings)
         }
         expect(asked[0]).toEqual(asked[1])
