@@ -38,18 +38,28 @@ const HEADERS = 20
 const DATAGRAM_BYTES = 31_000
 /** Of a peer: so many looks until its handshake is another. */
 const LOOKS = 64
+/** Of a peer: in one of so many looks it has sent and received, as with probes of both ends each ten seconds. */
+const TALKS = 3
+/** Of a question and its answer, in each family. */
+const TALK_BYTES = 480
 
 interface Peer {
   readonly key: Uint8Array
   endpoint: Uint8Array
   keepalive: number
   readonly allowedIps: Map<string, Uint8Array>
+  /** As a dump has it, and where its stamp and its counts lie in that. */
+  told: { readonly octets: Uint8Array; readonly stamp: number; readonly counts: number }
 }
+
+const UNTOLD = { octets: new Uint8Array(), stamp: 0, counts: 0 } as const
 
 interface Datagram {
   readonly octets: Uint8Array
-  /** Where the stamps of its peers lie. */
+  readonly view: DataView
+  /** Where the stamps of its peers lie, and their octets received and sent. */
   readonly stamps: readonly number[]
+  readonly counts: readonly number[]
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -85,7 +95,7 @@ export class FakeWg {
       wgExchange: async (_fd, message) => {
         this.#take(message)
         await turn()
-        return this.#queue.shift() ?? new Uint8Array()
+        return this.#queue.shift()?.slice() ?? new Uint8Array()
       },
       wgSetNewKey: never,
     }
@@ -104,7 +114,7 @@ export class FakeWg {
       return
     }
     if (message[16] === WG_CMD_GET_DEVICE) {
-      for (const octets of this.#look()) this.#queue.push(addressed(octets.slice(), sequence))
+      for (const octets of this.#look()) this.#queue.push(addressed(octets, sequence))
       say(3, 2, [new Uint8Array(4)])
       return
     }
@@ -136,20 +146,34 @@ export class FakeWg {
     const known = this.#peers.get(name)
     if ((flags & WGPEER_F_REMOVE_ME) !== 0) this.#peers.delete(name)
     if ((flags & WGPEER_F_REMOVE_ME) !== 0 || (known === undefined && (flags & WGPEER_F_UPDATE_ONLY) !== 0)) return
-    const peer = known ?? { key, endpoint: new Uint8Array(16), keepalive: 0, allowedIps: new Map<string, Uint8Array>() }
+    const peer = known ?? {
+      key,
+      endpoint: new Uint8Array(16),
+      keepalive: 0,
+      allowedIps: new Map<string, Uint8Array>(),
+      told: UNTOLD,
+    }
     this.#peers.set(name, Object.assign(peer, change))
     for (const one of allowedIps) peer.allowedIps.set(Buffer.from(one).toString('latin1'), one)
+    // Here, as peers come a few at a time: thousands in one turn would be the longest turn there is.
+    peer.told = toldOf(peer)
   }
 
-  /** Some handshakes are newer than at the look before. */
+  /** Some handshakes are newer than at the look before, and some peers have talked. */
   #look(): Uint8Array[] {
     const seconds = BigInt(Math.floor(Date.now() / 1000))
-    const turnOf = this.#looks++ % LOOKS
+    const look = this.#looks++
     const fresh = this.#dump === undefined
     this.#dump ??= this.#build()
-    return this.#dump.map(({ octets, stamps }) => {
-      const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
-      for (const [i, at] of stamps.entries()) if (fresh || i % LOOKS === turnOf) view.setBigInt64(at, seconds, true)
+    return this.#dump.map(({ octets, view, stamps, counts }) => {
+      for (let i = fresh ? 0 : look % LOOKS; i < stamps.length; i += fresh ? 1 : LOOKS) {
+        view.setBigInt64(stamps[i] ?? 0, seconds, true)
+      }
+      for (let i = look % TALKS; i < counts.length; i += TALKS) {
+        const at = counts[i] ?? 0
+        // Received, and behind it, with a header of its own, sent.
+        for (const count of [at, at + 12]) view.setUint32(count, view.getUint32(count, true) + TALK_BYTES, true)
+      }
       return octets
     })
   }
@@ -157,7 +181,7 @@ export class FakeWg {
   #build(): Datagram[] {
     const { publicKey, port, fwmark } = this.#settings
     const built: Datagram[] = []
-    let [peers, stamps, size]: [Uint8Array[], number[], number] = [[], [], 0]
+    let [peers, stamps, counts, size]: [Uint8Array[], number[], number[], number] = [[], [], [], 0]
     const flush = (): void => {
       const head =
         built.length > 0
@@ -169,28 +193,39 @@ export class FakeWg {
       const start = HEADERS + head.reduce((sum, one) => sum + one.length, 0) + 4
       const nest = attributeNested(WGDEVICE_A_PEERS, peers)
       const octets = encodeMessage(FAMILY, 2, 0, [Uint8Array.of(0, 1, 0, 0), ...head, nest])
-      built.push({ octets, stamps: stamps.map((at) => start + at) })
-      ;[peers, stamps, size] = [[], [], 0]
+      const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength)
+      const inside = (ats: readonly number[]): number[] => ats.map((at) => start + at)
+      built.push({ octets, view, stamps: inside(stamps), counts: inside(counts) })
+      ;[peers, stamps, counts, size] = [[], [], [], 0]
     }
-    for (const { key, endpoint, keepalive, allowedIps } of this.#peers.values()) {
-      const before = attribute(WGPEER_A_PUBLIC_KEY, key)
-      const element = attributeNested(0, [
-        ...[before, attribute(WGPEER_A_LAST_HANDSHAKE, new Uint8Array(16))],
-        ...[attributeU16(WGPEER_A_KEEPALIVE, keepalive), attribute(WGPEER_A_ENDPOINT, endpoint)],
-        ...[attribute(WGPEER_A_RX_BYTES, new Uint8Array(8)), attribute(WGPEER_A_TX_BYTES, new Uint8Array(8))],
-        attributeNested(
-          WGPEER_A_ALLOWEDIPS,
-          [...allowedIps.values()].map((one) => attributeNested(0, [one])),
-        ),
-      ])
-      if (size + element.length > DATAGRAM_BYTES) flush()
-      stamps.push(size + 4 + before.length + 4)
-      peers.push(element)
-      size += element.length
+    for (const { told } of this.#peers.values()) {
+      if (size + told.octets.length > DATAGRAM_BYTES) flush()
+      stamps.push(size + told.stamp)
+      counts.push(size + told.counts)
+      peers.push(told.octets)
+      size += told.octets.length
     }
     flush()
     return built
   }
+}
+
+function toldOf({ key, endpoint, keepalive, allowedIps }: Peer): Peer['told'] {
+  const before = attribute(WGPEER_A_PUBLIC_KEY, key)
+  const between = [
+    attribute(WGPEER_A_LAST_HANDSHAKE, new Uint8Array(16)),
+    ...[attributeU16(WGPEER_A_KEEPALIVE, keepalive), attribute(WGPEER_A_ENDPOINT, endpoint)],
+  ]
+  const octets = attributeNested(0, [
+    ...[before, ...between],
+    ...[attribute(WGPEER_A_RX_BYTES, new Uint8Array(8)), attribute(WGPEER_A_TX_BYTES, new Uint8Array(8))],
+    attributeNested(
+      WGPEER_A_ALLOWEDIPS,
+      [...allowedIps.values()].map((one) => attributeNested(0, [one])),
+    ),
+  ])
+  const stamp = 4 + before.length + 4
+  return { octets, stamp, counts: stamp + between.reduce((sum, one) => sum + one.length, 0) }
 }
 
 function addressed(octets: Uint8Array, sequence: number): Uint8Array {

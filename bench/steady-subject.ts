@@ -1,8 +1,8 @@
 /**
  * A program of the bench, in a network namespace of its own: the agent's seal with thousands of peers, at rest. Machine, engine,
- * driver, prober and routing are those of the agent; routes are those of this kernel, and probes leave through real sockets.
- * Not real are WireGuard (`fake-wg.ts`: this kernel may have none), the directory, the guard, and who answers: an answer, and a
- * question of the peer, come for each question, from memory. What that costs is in the figures.
+ * driver, prober and routing are those of the agent; routes are those of this kernel, and probes go through real sockets to
+ * another process, which answers each and asks as often (`tools/peers.c`). Not real are WireGuard (`fake-wg.ts`: this kernel may
+ * have none; what it costs is in the figures), the directory and the guard.
  * `node bench/steady-subject.ts PEERS ROUNDS SECONDS [silent]`; silent: peers that have no probes. Prints one line of JSON.
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
@@ -13,19 +13,16 @@ import { systemClock } from '../src/core/clock.ts'
 import { parseCidr, parseIp } from '../src/core/ip.ts'
 import { silentLog } from '../src/core/log.ts'
 import { loadNative } from '../src/native/load.ts'
-import { PROBE_ERRNO, PROBE_WORDS } from '../src/native/binding.ts'
 import type { DirectoryEvent, NodeDirectory } from '../src/wg/directory/directory.ts'
 import { CAP_PROBES, CAP_TWO_SLOTS, type NodeRecord } from '../src/wg/directory/record.ts'
 import { KernelWgDriver } from '../src/wg/drivers/kernel.ts'
 import { createEngine, engineClock } from '../src/wg/engine.ts'
 import { DEFAULT_MACHINE } from '../src/wg/machine-types.ts'
 import type { WgDriver } from '../src/wg/ports.ts'
-import { encodeAnswer, encodeAsk, PROBE_BYTES } from '../src/wg/probe/codec.ts'
 import { createProber } from '../src/wg/probe/prober.ts'
-import type { ProbeDoor } from '../src/wg/probe/slot-socket.ts'
 import { createRouting } from '../src/wg/routing/routing.ts'
 import type { Guard, SlotCounter } from '../src/wg/seams.ts'
-import { SLOTS, type Slot } from '../src/wg/slots.ts'
+import { SLOTS } from '../src/wg/slots.ts'
 import { FakeWg } from './fake-wg.ts'
 import { cpuMs, Turns } from './turns.ts'
 
@@ -43,7 +40,7 @@ export interface SteadyFigures {
 const DEVICES = ['a0', 'a1'] as const
 const PORTS = [51_871, 51_872] as const
 const FWMARK = 0x1e00
-const SINK = join(import.meta.dirname, 'tools/sink.py')
+const BEHIND = join(import.meta.dirname, '../build/bench/peers')
 const PROBE_PORT_NUMBER = 51_873
 const MTU = 1408
 const OWN = [parseIp('10.1.0.1'), parseIp('fd00:1::1')]
@@ -107,55 +104,6 @@ function driverOf(): WgDriver {
   }
 }
 
-interface Arrival {
-  readonly data: Uint8Array
-  readonly record: Uint32Array
-}
-
-/** Sockets that are real; for each question that left by one, its answer and a question of that peer are found in it. */
-function answering(native: ProbeDoor): ProbeDoor {
-  const arrivals = new Map<number, Arrival[]>()
-  return {
-    openProbeSocket: (options) => native.openProbeSocket(options),
-    close: (fd) => native.close(fd),
-    probeSend(fd, data, stride, records, count) {
-      const refused = native.probeSend(fd, data, stride, records, count)
-      const queue = arrivals.get(fd) ?? []
-      arrivals.set(fd, queue)
-      for (let i = 0; i < count; i++) {
-        const record = records.slice(i * PROBE_WORDS, (i + 1) * PROBE_WORDS)
-        const view = new DataView(data.buffer, data.byteOffset + i * stride, PROBE_BYTES)
-        // A question; answers of ours end here.
-        if (view.getUint8(5) !== 1 || record[PROBE_ERRNO] !== 0) continue
-        const [slot, high, low] = [view.getUint8(6) as Slot, view.getUint32(8), view.getUint32(12)]
-        const now = engineClock.monotonicMs()
-        const announcement = {
-          sequence: now,
-          mode: 'active',
-          leaving: false,
-          ack: now,
-          egress: 0,
-          drain: null,
-        } as const
-        const [answer, ask] = [new Uint8Array(PROBE_BYTES), new Uint8Array(PROBE_BYTES)]
-        encodeAnswer({ slot, high, low, heldUs: 0, announcement }, new DataView(answer.buffer))
-        encodeAsk({ slot, high: low, low: high }, new DataView(ask.buffer))
-        queue.push({ data: answer, record }, { data: ask, record })
-      }
-      return refused
-    },
-    probeReceive(fd, data, stride, records) {
-      native.probeReceive(fd, data, stride, records)
-      const some = arrivals.get(fd)?.splice(0, data.length / stride) ?? []
-      for (const [i, { data: octets, record }] of some.entries()) {
-        data.set(octets, i * stride)
-        records.set(record, i * PROBE_WORDS)
-      }
-      return some.length
-    },
-  }
-}
-
 function directoryOf(records: readonly NodeRecord[]): NodeDirectory {
   let tell: (event: DirectoryEvent) => void = () => undefined
   const list = async (): Promise<void> => {
@@ -190,12 +138,14 @@ const guard: Guard = {
 }
 const counter: SlotCounter = { slotReplaced: done, packets: () => 0, stop: done }
 
-/** As a tunnel, a tun has no neighbours; another process takes what is sent to it. */
+/** As a tunnel, a tun has no neighbours; another process is the peers behind it. */
 async function layGround(): Promise<void> {
-  const sink = spawn('python3', [SINK, ...DEVICES], { stdio: ['pipe', 'pipe', 'inherit'] })
-  await once(sink.stdout, 'data')
+  const peers = spawn(BEHIND, DEVICES, { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(peers.stdout, 'data')
   const ip = (...args: readonly string[]): void => void execFileSync('ip', args, { stdio: 'ignore' })
   ip('link', 'set', 'lo', 'up')
+  // As on a node: without any route to a peer the kernel takes nothing from it, and so no answer.
+  ip('route', 'add', 'default', 'dev', 'lo')
   for (const device of DEVICES) ip('link', 'set', device, 'mtu', String(MTU), 'txqueuelen', '10000', 'up')
 }
 
@@ -220,7 +170,7 @@ async function measure(peers: number, rounds: number, seconds: number, silent: b
   )
   const prober = createProber(
     { devices: DEVICES, port: PROBE_PORT_NUMBER, addresses: OWN, mtu: () => MTU },
-    { native: answering(native), clock: systemClock, random: (words) => void randomFillSync(words), log: silentLog },
+    { native, clock: systemClock, random: (words) => void randomFillSync(words), log: silentLog },
   )
   const caps = silent ? [CAP_TWO_SLOTS] : [CAP_TWO_SLOTS, CAP_PROBES]
   const engine = createEngine(
