@@ -3,9 +3,9 @@ import type { Tunnel } from './pair.ts'
 
 /**
  * A published key is with the peers after this, ms: one that begins sooner may be a stranger still, its initiation is dropped, and
- * WireGuard makes no other to that peer for 5 s (REKEY_TIMEOUT).
+ * WireGuard makes no other to that peer for 5 s (REKEY_TIMEOUT). Kubernetes tells watchers in 0.5 s.
  */
-export const REACH_MS = 300
+export const REACH_MS = 500
 /**
  * The other end has begun after this, ms, or will not. Longer than a record takes (Kubernetes: 0.5 s) and the look of the peer
  * after it, shorter than the 2 s in which a shared folder is compared: who hears of us as late as that begins itself, as of a key

@@ -82,9 +82,9 @@ describe('who begins the first handshake', () => {
     )
   })
 
-  it('never crosses when both keys are new, told within a second, and each record takes as long, a second at most', () => {
+  it('never crosses when both keys are new, told within 0.9 s, and each record takes as long, 0.9 s at most', () => {
     fc.assert(
-      fc.property(keys, wire, fc.nat(1_000), fc.nat(1_000), fc.boolean(), (k, ms, apart, delay, reversed) => {
+      fc.property(keys, wire, fc.nat(900), fc.nat(900), fc.boolean(), (k, ms, apart, delay, reversed) => {
         // The clocks are right, or one is an hour behind and the order of keys the wrong one.
         const skew = reversed ? -3_600_000 : 0
         const a: End = { since: WALL, key: k[0] ?? '', toldAt: 0, hearsAt: apart + delay }
@@ -124,7 +124,7 @@ describe('an end that yields', () => {
 
   it('does so until the other one had its time, and not once there was a handshake', () => {
     expect([1_000, 2_499, 2_500].map((now) => yields(slot, older, now))).toEqual([true, true, false])
-    expect([1_000, 1_299, 1_300].map((now) => yields(slot, newer, now))).toEqual([true, true, false])
+    expect([1_000, 1_499, 1_500].map((now) => yields(slot, newer, now))).toEqual([true, true, false])
     expect(yields(slot, { ...older, handshaken: true }, 1_000)).toBe(false)
   })
 
