@@ -42,3 +42,18 @@ export function memoryOf(pid: number): { readonly residentMiB: number; readonly 
   const kib = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0)
   return { residentMiB: kib('VmRSS') / 1024, ownMiB: (kib('RssAnon') + kib('RssShmem')) / 1024 }
 }
+
+/** Kernel memory in MiB of the BPF maps that a process has open (`memlock` of /proc/PID/fdinfo), each once. */
+export function mapsMiB(pid: number): number {
+  const octets = new Map<string, number>()
+  for (const fd of readdirSync(`/proc/${pid}/fdinfo`)) {
+    try {
+      const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')
+      const id = /^map_id:\s+(\d+)$/m.exec(info)?.[1]
+      if (id !== undefined) octets.set(id, Number(/^memlock:\s+(\d+)$/m.exec(info)?.[1] ?? 0))
+    } catch {
+      // Closed between the listing and now.
+    }
+  }
+  return [...octets.values()].reduce((sum, one) => sum + one, 0) / 2 ** 20
+}

@@ -1,6 +1,7 @@
 import type { Context } from './context.ts'
 import type { Row } from './rows.ts'
 import { fleet } from './scenarios/fleet.ts'
+import { footprint } from './scenarios/footprint.ts'
 import { forward } from './scenarios/forward.ts'
 import { learning, memory } from './scenarios/learning.ts'
 import { matcher } from './scenarios/matcher.ts'
@@ -39,6 +40,13 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'rules', title: 'one pod with many rules', policy: 'standard', needsAgent: true, run: rules },
   { name: 'learning', title: 'new names', policy: 'standard', needsAgent: true, run: learning },
   { name: 'reload', title: 'policy reloaded each second', policy: 'own', needsAgent: true, run: reload },
+  {
+    name: 'footprint',
+    title: 'memory of an agent that nobody asks',
+    policy: 'own',
+    needsAgent: true,
+    run: footprint,
+  },
   { name: 'pump', title: 'both ways a worker can wait', policy: 'own', needsAgent: true, run: pump },
   { name: 'profile', title: 'where the time goes', policy: 'own', needsAgent: false, run: profile },
   { name: 'fleet', title: 'many nodes rotate keys, simulated', policy: 'own', needsAgent: false, run: fleet },
