@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { curl, dig } from '../../lab/ask.ts'
@@ -245,5 +246,21 @@ describe.each([
     expect(load.sent).toBeGreaterThan(3900)
     expect(load.lost).toBe(0)
     expect(Object.values(load.rcodes).map((codes) => Object.keys(codes))).toEqual([['0'], ['0'], ['5']])
+  })
+  it('dnsperf, a load generator that is not ours, misses no answer', async () => {
+    const { lab } = site()
+    const names = ['www.shop.example A', 'app.shop.example AAAA', 'six.shop.example AAAA', 'www.evil.example A']
+    const file = join(lab.directory, 'dnsperf.txt')
+    writeFileSync(file, names.join('\n') + '\n')
+    for (const mode of ['udp', 'tcp']) {
+      // Clients have a socket each.
+      const pace = ['-c', '10', '-T', '1', '-Q', '1000', '-l', '1', '-t', '2', '-m', mode]
+      const done = await lab.inPod('client-a', ['dnsperf', '-s', server, '-d', file, ...pace])
+      const figure = (name: string): number => Number(new RegExp(`${name}: +(\\d+)`).exec(done.stdout)?.[1])
+      expect([done.code, done.stderr]).toEqual([0, ''])
+      expect(figure('Queries sent')).toBeGreaterThan(900)
+      expect([figure('Queries completed'), figure('Queries lost')]).toEqual([figure('Queries sent'), 0])
+      expect(done.stdout).toMatch(/Response codes: +NOERROR \d+ \(75\.\d+%\), REFUSED \d+ \(2[45]\.\d+%\)/)
+    }
   })
 })
