@@ -66,7 +66,8 @@ export function warmUp(base: string, home: string): void {
     cat tmp/log1 tmp/answer >.${HOME}/build/warm.log
     rm var
     umount tmp/bpf1 tmp/bpf2`
-  execFileSync('unshare', ['--mount', '--net', 'sh', '-c', script], {
+  // With process numbers of its own: its WireGuard outlives the agents, and ends with the script.
+  execFileSync('unshare', ['--mount', '--net', '--pid', '--fork', 'sh', '-c', script], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
   })
