@@ -9,7 +9,7 @@
 import { DEFAULT_MACHINE, type WgEvent, type WgState } from '../src/wg/machine-types.ts'
 import { step } from '../src/wg/machine.ts'
 import { adopt } from '../src/wg/adopt.ts'
-import { slotState } from '../src/wg/pair.ts'
+import { slotState, type Pair } from '../src/wg/pair.ts'
 import { spreadOf } from '../src/wg/rotation.ts'
 import { SLOTS } from '../src/wg/slots.ts'
 import { randomFrom } from '../test/support/wg/event-queue.ts'
@@ -28,7 +28,10 @@ export interface FleetFigures {
   readonly mostAtOnce: number
   /** Writes to the directory in the second that had most. */
   readonly busiestSecond: number
-  /** Pairs, one way, looked at once a second in all. */
+  /**
+   * Looks at pairs, one way: just before and just after each event that changes one, and at all once a second. Between two
+   * changes a pair only ages, so nothing can come to be and pass between looks.
+   */
   readonly looked: number
   /** Of these, how many had no slot that was proven. */
   readonly unproven: number
@@ -122,6 +125,14 @@ export class FleetRun {
     const began = new Map<number, number>()
     const took: number[] = []
     let [mostAtOnce, busiestSecond, looked, unproven] = [0, 0, 0, 0]
+    const look = (pair: Pair): void => {
+      looked++
+      if (!SLOTS.some((slot) => slotState(pair, slot, fleet.now) === 'proven')) unproven++
+    }
+    fleet.changed = (before, after) => {
+      look(before)
+      look(after)
+    }
     for (let second = 0; second < seconds && (second === 0 || !over()); second++) {
       while (this.#asks.some(({ at }) => at <= fleet.now)) {
         const place = this.#asks.findIndex(({ at }) => at <= fleet.now)
@@ -146,13 +157,11 @@ export class FleetRun {
             ended.set(node, (fleet.now - from) / 1000)
           }
         }
-        for (const pair of state.peers) {
-          looked++
-          if (!SLOTS.some((slot) => slotState(pair, slot, fleet.now) === 'proven')) unproven++
-        }
+        for (const pair of state.peers) look(pair)
       }
       mostAtOnce = Math.max(mostAtOnce, busy)
     }
+    fleet.changed = undefined
     const lost = fleet.losses.length - losses
     return { seconds: took, mostAtOnce, busiestSecond, looked, unproven, packets: fleet.packets - packets, lost }
   }

@@ -2,7 +2,7 @@ import { adopt } from '../../../src/wg/adopt.ts'
 import { CAP_PROBES, CAP_TWO_SLOTS, type NodeRecord } from '../../../src/wg/directory/record.ts'
 import type { MachineConfig, OwnSlot, WgEffect, WgEvent, WgState } from '../../../src/wg/machine-types.ts'
 import { announcementFor, step } from '../../../src/wg/machine.ts'
-import { everProven } from '../../../src/wg/pair.ts'
+import { everProven, type Pair } from '../../../src/wg/pair.ts'
 import { SLOTS, type Slot } from '../../../src/wg/slots.ts'
 import { EventQueue, randomFrom } from './event-queue.ts'
 import { KernelModel, SESSION_LIFE_MS } from './kernel-model.ts'
@@ -33,6 +33,8 @@ export interface FleetOptions {
   /** A fault put in on purpose, to show that the properties can fail. */
   readonly fault?: 'peers-excused' | 'no-adoption' | 'new-key-at-once'
 }
+
+type Peers = WgState['peers']
 
 type Todo =
   | { readonly do: 'second'; readonly node: number }
@@ -87,6 +89,11 @@ export class Fleet {
   /** Deaths between two effects of one event. */
   amid = 0
   options: FleetOptions
+  /**
+   * Told of every pair that an event changed, as it was until now and as it is. Between events a pair only ages, so what held
+   * just before each of its changes, just after it and at the end of a run held at every instant.
+   */
+  changed: ((before: Pair, after: Pair) => void) | undefined
   readonly #queue = new EventQueue<Todo>()
   readonly #random: () => number
   readonly #established = new Set<number>()
@@ -376,9 +383,21 @@ export class Fleet {
   #handle(i: number, event: WgEvent): void {
     const node = this.#node(i)
     if (node.state === undefined) return
+    const before = node.state.peers
     const { state, effects } = step(node.state, event, this.now)
     node.state = state
+    if (this.changed !== undefined && state.peers !== before) this.#tell(event, before, state.peers, this.changed)
     this.#effects(i, effects)
+  }
+
+  #tell(event: WgEvent, before: Peers, after: Peers, changed: (before: Pair, after: Pair) => void): void {
+    const look = (pair: Pair | undefined): void => {
+      const old = pair && before.get(pair.uid)
+      if (pair !== undefined && old !== undefined && old !== pair) changed(old, pair)
+    }
+    if ('uid' in event) look(after.get(event.uid))
+    else if (event.kind === 'peer') look(after.get(event.record.nodeUID))
+    else for (const pair of after) look(pair)
   }
 
   #effects(i: number, effects: readonly WgEffect[]): void {
