@@ -83,6 +83,11 @@ const arrived = ({ mode }: Pair, { target }: WgState): boolean =>
 const pressing = ({ target, leavingSince }: WgState, now: number, since: number): boolean =>
   now - (target === 'off' ? Math.max(since, leavingSince) : since) < NEW_MS
 
+/** What the peer says of itself, which changes with each answer, is no reason to ask it. */
+const sameLook = (a: Pair | undefined, b: Pair): boolean =>
+  a === b ||
+  (a?.tunnels === b.tunnels && a.egress === b.egress && a.mode === b.mode && a.probes === b.probes && a.uid === b.uid)
+
 export interface TunnelProbes {
   lost: number
   rttMs: number | undefined
@@ -165,8 +170,9 @@ export class Probing {
     let place = -1
     for (const pair of state.peers) {
       place++
-      if (same && this.#looked[place] === pair && now < (this.#restsUntil[place] ?? now)) continue
+      const before = this.#looked[place]
       this.#looked[place] = pair
+      if (same && sameLook(before, pair) && now < (this.#restsUntil[place] ?? now)) continue
       this.#restsUntil[place] = Number.POSITIVE_INFINITY
       if (!pair.probes) continue
       const peer = this.#at(place, pair) ?? this.#add(pair, now)

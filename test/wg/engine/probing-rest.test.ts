@@ -133,8 +133,8 @@ describe('a look that passes over who is not due', () => {
         const look = (): void => {
           world.now += ASK_MS
           probings[0].askDue(world.state, some, world.now)
-          // Pairs that are other objects, though the same, are looked at.
-          const peers = world.state.peers.map((one) => ({ ...one }))
+          // Pairs whose tunnels are other objects, though the same, are looked at.
+          const peers = world.state.peers.map((one) => ({ ...one, tunnels: [one.tunnels[0], one.tunnels[1]] }))
           probings[1].askDue({ ...world.state, peers }, every, world.now)
           asked[0].push(`at ${world.now}`)
           asked[1].push(`at ${world.now}`)
@@ -147,6 +147,25 @@ describe('a look that passes over who is not due', () => {
       }),
       { numRuns: 300 },
     )
+  })
+
+  it('asks again at once when traffic moves to a slot whose answer is late', () => {
+    const world = new World()
+    const probing = new Probing(DEFAULT_TUNING)
+    const asked: string[] = []
+    const prober = { ask: (uid: string, slot: Slot) => asked.push(`${uid} ${slot}`) } as unknown as Prober
+    const look = (): string[] => {
+      world.now += ASK_MS
+      asked.length = 0
+      probing.askDue(world.state, prober, world.now)
+      return asked.filter((one) => one.startsWith('uid-0 '))
+    }
+    for (let i = 0; i < 42; i++) look()
+    for (let i = 0; i < 2; i++) world.happen({ kind: 'traffic' }, 0, 0, [probing])
+    while (look().length < 2) continue
+    expect([look(), look()]).toEqual([['uid-0 0'], ['uid-0 0']])
+    world.happen({ kind: 'egress' }, 0, 1, [probing])
+    expect(look()).toEqual(['uid-0 1'])
   })
 
   it('finds a slot broken, and a tunnel new, also after many looks', () => {
