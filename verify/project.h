@@ -1,13 +1,14 @@
 /*
  * Every state of three nodes, as one pair of them sees it, is a state of two nodes: README.md says why, and this looks whether it
- * is so. A search of two nodes writes hashes of its states to pairs.bin; a search of three looks for its three pairs there, in
- * every state. Included by rotation.pml with -DPROJECT.
+ * is so. A search of two nodes writes hashes of its states to the file PAIRS; a search of three looks for its pairs there, in
+ * every state. Without PAIRS in the environment nothing is done. PLACES: how many bits the number of places for hashes has,
+ * twice as many as there are states. Included by rotation.pml with -DPROJECT.
  */
 #include <stdint.h>
 
-#define PLACES (1u << 26)
 #define NODES ((int)sizeof now.own)
-static uint64_t *places;
+static const char *pairsFile;
+static uint64_t *places, placesMask;
 static unsigned long known, sought;
 static uint8_t told[128];
 static int length;
@@ -41,35 +42,36 @@ static uint64_t projection(int a, int b) {
 
 static uint64_t *placeOf(uint64_t hash) {
   uint64_t at = hash ^ hash >> 32;
-  while (places[at % PLACES] && places[at % PLACES] != hash) at++;
-  return &places[at % PLACES];
+  while (places[at & placesMask] && places[at & placesMask] != hash) at++;
+  return &places[at & placesMask];
 }
 
 static void keep(uint64_t hash) {
   uint64_t *place = placeOf(hash);
   known += *place == 0;
   *place = hash;
-  if (known > PLACES / 2) fprintf(stderr, "more states of a pair than there are places\n"), _exit(2);
+  if (known > placesMask / 2) fprintf(stderr, "more states of a pair than there are places\n"), _exit(2);
 }
 
 static void finish(void) {
   if (NODES == 2) {
-    FILE *file = fopen("../pairs.bin", "wb");
-    for (uint64_t i = 0; file && i < PLACES; i++)
-      if (places[i] && fwrite(&places[i], sizeof *places, 1, file) != 1) perror("pairs.bin"), _exit(2);
-    if (!file || fclose(file)) perror("pairs.bin"), _exit(2);
+    FILE *file = fopen(pairsFile, "wb");
+    for (uint64_t i = 0; file && i <= placesMask; i++)
+      if (places[i] && fwrite(&places[i], sizeof *places, 1, file) != 1) perror(pairsFile), _exit(2);
+    if (!file || fclose(file)) perror(pairsFile), _exit(2);
   }
   printf("states of a pair: %lu, sought there: %lu\n", known, sought);
 }
 
 static void begin(void) {
-  places = calloc(PLACES, sizeof *places);
+  placesMask = (UINT64_C(1) << asGiven("PLACES", 26)) - 1;
+  places = calloc(placesMask + 1, sizeof *places);
   if (!places) perror("places"), exit(2);
   if (NODES > 2) {
     uint64_t hash;
-    FILE *file = fopen("../pairs.bin", "rb");
+    FILE *file = fopen(pairsFile, "rb");
     while (file && fread(&hash, sizeof hash, 1, file) == 1) keep(hash);
-    if (!known) fprintf(stderr, "no pairs.bin\n"), exit(2);
+    if (!known) fprintf(stderr, "no %s\n", pairsFile), exit(2);
   }
   atexit(finish);
 }
@@ -81,8 +83,15 @@ static int seek(int a, int b) {
 
 /* True in a state that two nodes do not have. */
 static int note(void) {
+  static int asked = -1;
+  if (asked < 0) asked = (pairsFile = getenv("PAIRS")) != NULL;
+  if (!asked) return 0;
   if (!places) begin();
+#ifdef STAR
+  return seek(0, 1) || seek(0, 2);
+#else
   if (NODES > 2) return seek(0, 1) || seek(0, 2) || seek(1, 2);
+#endif
   keep(projection(0, 1));
   return 0;
 }

@@ -8,7 +8,7 @@
  * begins, so that one program does for many: the first ROTATORS nodes rotate ROUNDS times each, starting with any slot. CRASHES:
  * deaths of an agent, in all, at any step, or "any" for any number. CUTS: how often a pair loses its path for longer than sessions last (N=2). WHIMS: how
  * often probes are lost in a row or what was announced grows old; any number of times when it is not set. ONE_MAIL=1: one
- * announcement under way in a pair. FAULT: an error put in on purpose, see README.md.
+ * announcement under way in a pair; MAILS=2: two one behind the other in a direction (N=2). FAULT: an error put in on purpose, see README.md.
  */
 #ifndef N
 #define N 2
@@ -29,9 +29,11 @@
 #define NO_TURN 13
 #define OTHER_ORDER 14
 #define MUTE 15
+#define COUPLED 16
+#define OUT_OF_ORDER 17
 c_decl {
   static const char *const faults[] = { "", "NO_DRAIN", "NO_ACK", "NO_WAIT", "NO_ORDER", "YOUNGER", "OPEN_SLOT", "NO_AGE",
-    "REMOVE_FIRST", "NO_ADOPTION", "STALE_LIST", "DEAF", "WORD_AGES", "NO_TURN", "OTHER_ORDER", "MUTE" };
+    "REMOVE_FIRST", "NO_ADOPTION", "STALE_LIST", "DEAF", "WORD_AGES", "NO_TURN", "OTHER_ORDER", "MUTE", "COUPLED", "OUT_OF_ORDER" };
   static int asGiven(const char *name, int otherwise) {
     const char *text = getenv(name);
     return text ? atoi(text) : otherwise;
@@ -48,7 +50,7 @@ c_decl {
   }
 }
 /* What is given: no part of the state. */
-hidden byte fault, rounds, rotators, oneMail, anyWhims, anyCrashes;
+hidden byte fault, rounds, rotators, oneMail, mails, anyWhims, anyCrashes;
 
 /* Names of steps, for reading a trail. */
 #ifdef TRAIL
@@ -89,12 +91,19 @@ bit saidEgress[N * N];
 bit saidAck[N * N];     /* j had heard i in i's present drain and life */
 bit knows[N * N];       /* i heard j in j's present drain and life */
 
-/* An announcement under way from i to j. The next one overwrites it: it is lost. */
+/* An announcement under way from i to j. The next one overwrites it: it is lost. With MAILS=2 it stands behind it. */
 bit mail[N * N];
 byte mailVersion[N * N];
 bit mailEgress[N * N];
 bit mailAck[N * N];
 bit mailCurrent[N * N]; /* sent in i's present drain and life */
+#if N == 2
+bit next[N * N];        /* the younger of two */
+byte nextVersion[N * N];
+bit nextEgress[N * N];
+bit nextAck[N * N];
+bit nextCurrent[N * N];
+#endif
 
 bit asked[N];           /* the kernel was asked for a new key of the drained slot */
 
@@ -193,14 +202,30 @@ bit restarted[N];       /* fault NO_ADOPTION only */
 #define LEFT(i, j) \
   (fault == NO_DRAIN || !ALIVE(i, j) || (egress[P(i, j)] != TURN(i) && GOOD(i, j, 1 - TURN(i)) && TOLD(i, j)))
 
+#if N == 2
+#define NEW_EPOCH_NEXT(i, j) nextCurrent[P(i, j)] = 0; nextAck[P(j, i)] = 0; nextEgress[P(j, i)] = 0
+#define LOSE_NEXT(i, j) \
+  next[P(i, j)] = 0; nextVersion[P(i, j)] = 0; nextEgress[P(i, j)] = 0; nextAck[P(i, j)] = 0; nextCurrent[P(i, j)] = 0
+/* The older is heard: the younger is the only one now. */
+#define SHIFT(i, j) \
+  mail[P(i, j)] = next[P(i, j)]; mailVersion[P(i, j)] = nextVersion[P(i, j)]; mailEgress[P(i, j)] = nextEgress[P(i, j)]; \
+  mailAck[P(i, j)] = nextAck[P(i, j)]; mailCurrent[P(i, j)] = nextCurrent[P(i, j)]; LOSE_NEXT(i, j)
+#else
+#define NEW_EPOCH_NEXT(i, j) skip
+#define LOSE_NEXT(i, j) skip
+#define SHIFT(i, j) lose(i, j)
+#endif
+
 /* The drain or the life of i is another: nothing that was said before counts as an answer. */
 inline newEpoch(i, j) {
   mailCurrent[P(i, j)] = 0; knows[P(j, i)] = 0;
-  mailAck[P(j, i)] = 0; mailEgress[P(j, i)] = 0; saidAck[P(i, j)] = 0; saidEgress[P(i, j)] = 0
+  mailAck[P(j, i)] = 0; mailEgress[P(j, i)] = 0; saidAck[P(i, j)] = 0; saidEgress[P(i, j)] = 0;
+  NEW_EPOCH_NEXT(i, j)
 }
 
 inline lose(i, j) {
-  mail[P(i, j)] = 0; mailVersion[P(i, j)] = 0; mailEgress[P(i, j)] = 0; mailAck[P(i, j)] = 0; mailCurrent[P(i, j)] = 0
+  mail[P(i, j)] = 0; mailVersion[P(i, j)] = 0; mailEgress[P(i, j)] = 0; mailAck[P(i, j)] = 0; mailCurrent[P(i, j)] = 0;
+  LOSE_NEXT(i, j)
 }
 
 /* takeRecord of src/wg/peer-events.ts: what a key proved is gone; leave the slot; then replace the peer. */
@@ -264,21 +289,58 @@ inline replace(i, j, s) {
 /* Said only when it is news, so that a run can end. */
 #define NEWS(i, j) (!met[P(j, i)] || !heardFresh[P(j, i)] || heard[P(j, i)] != WORD(i) || \
   saidEgress[P(j, i)] != ANSWER(i, j) || saidAck[P(j, i)] != knows[P(i, j)] || (DRAINS(own[i]) && !knows[P(j, i)]))
-#define UNDER_WAY(i, j) (mail[P(i, j)] && mailVersion[P(i, j)] == WORD(i) && mailEgress[P(i, j)] == ANSWER(i, j) && \
-  mailAck[P(i, j)] == knows[P(i, j)] && mailCurrent[P(i, j)] == DRAINS(own[i]))
+#define SAME(i, j, version, its, acks, current) \
+  (version == WORD(i) && its == ANSWER(i, j) && acks == knows[P(i, j)] && current == DRAINS(own[i]))
+#define MAIL(i, j) mailVersion[P(i, j)], mailEgress[P(i, j)], mailAck[P(i, j)], mailCurrent[P(i, j)]
+#define SAME_AS(i, j, ...) SAME(i, j, __VA_ARGS__)
+#if N == 2
+#define YOUNGER_MAIL(i, j) nextVersion[P(i, j)], nextEgress[P(i, j)], nextAck[P(i, j)], nextCurrent[P(i, j)]
+#define UNDER_WAY(i, j) (mail[P(i, j)] && \
+  (next[P(i, j)] -> SAME_AS(i, j, YOUNGER_MAIL(i, j)) : SAME_AS(i, j, MAIL(i, j))))
+#define BEHIND(i, j) (mails == 2 && mail[P(i, j)])
+#else
+#define UNDER_WAY(i, j) (mail[P(i, j)] && SAME_AS(i, j, MAIL(i, j)))
+#endif
 #define ROOM(i, j) (!oneMail || !mail[P(j, i)])
 #define CAN_SAY(i, j) ((fault != MUTE || DRAINS(own[i])) && ANY_WAY(i, j) && ROOM(i, j) && NEWS(i, j) && !UNDER_WAY(i, j))
+#if N == 2
+#define SAY_BEHIND(i, j) \
+  :: d_step { BEHIND(i, j) && CAN_SAY(i, j) -> LOG("say behind %d %d %d\n", i, j, own[i]) \
+     next[P(i, j)] = 1; nextVersion[P(i, j)] = WORD(i); nextEgress[P(i, j)] = ANSWER(i, j); \
+     nextAck[P(i, j)] = knows[P(i, j)]; nextCurrent[P(i, j)] = DRAINS(own[i]) }
+#else
+#define BEHIND(i, j) false
+#define SAY_BEHIND(i, j)
+#endif
 #define SAY(i, j) \
-  :: d_step { CAN_SAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
+  :: d_step { !BEHIND(i, j) && CAN_SAY(i, j) -> LOG("say %d %d %d\n", i, j, own[i]) \
      mail[P(i, j)] = 1; mailVersion[P(i, j)] = WORD(i); mailEgress[P(i, j)] = ANSWER(i, j); \
-     mailAck[P(i, j)] = knows[P(i, j)]; mailCurrent[P(i, j)] = DRAINS(own[i]) }
+     mailAck[P(i, j)] = knows[P(i, j)]; mailCurrent[P(i, j)] = DRAINS(own[i]) } SAY_BEHIND(i, j)
 #define CAN_HEAR(i, j) mail[P(j, i)]
+/* Fault: one age for what all peers said. No packet is lost by it, but the pairs of a node are no longer each by itself. */
+#if N == 3
+#define AGE_OTHERS(i, j) heardFresh[P(i, 3 - (i) - (j))] = heardFresh[P(i, 3 - (i) - (j))] && fault != COUPLED;
+#else
+#define AGE_OTHERS(i, j)
+#endif
+#define BELIEVE(i, j, version, its, acks, current) \
+  met[P(i, j)] = 1; heardFresh[P(i, j)] = 1; heard[P(i, j)] = version; saidEgress[P(i, j)] = its; saidAck[P(i, j)] = acks; \
+  knows[P(i, j)] = knows[P(i, j)] || current; AGE_OTHERS(i, j)
+#define BELIEVE_IT(i, j, ...) BELIEVE(i, j, __VA_ARGS__)
+#if N == 2
+/* The younger came first: the older comes to nothing, because its number is not higher (`hear` of src/wg/pair.ts). */
+#define OVERTAKE(i, j) \
+  :: d_step { next[P(j, i)] -> LOG("overtake %d %d %d\n", i, j, nextVersion[P(j, i)]) \
+     BELIEVE_IT(i, j, YOUNGER_MAIL(j, i)) LOSE_NEXT(j, i); \
+     if :: fault == OUT_OF_ORDER :: else -> lose(j, i) fi; \
+     egress[P(i, j)] = CHOICE(i, j); CHECK }
+#else
+#define OVERTAKE(i, j)
+#endif
 #define HEAR(i, j) \
   :: d_step { CAN_HEAR(i, j) -> LOG("hear %d %d %d\n", i, j, mailVersion[P(j, i)]) \
-     met[P(i, j)] = 1; heardFresh[P(i, j)] = 1; heard[P(i, j)] = mailVersion[P(j, i)]; \
-     saidEgress[P(i, j)] = mailEgress[P(j, i)]; saidAck[P(i, j)] = mailAck[P(j, i)]; \
-     knows[P(i, j)] = knows[P(i, j)] || mailCurrent[P(j, i)]; lose(j, i); \
-     egress[P(i, j)] = CHOICE(i, j); CHECK }
+     BELIEVE_IT(i, j, MAIL(j, i)) SHIFT(j, i); \
+     egress[P(i, j)] = CHOICE(i, j); CHECK } OVERTAKE(i, j)
 /* 30 s without a word. */
 #define GROW_OLD(i, j) \
   :: d_step { WHIM_LEFT && heardFresh[P(i, j)] && (DRAINS(heard[P(i, j)]) || DRAINS(seen[P(i, j)])) -> LOG("grow_old %d %d %d\n", i, j, 0) COUNT_WHIM; heardFresh[P(i, j)] = 0 } FAULT_OVER
@@ -378,7 +440,7 @@ init {
   bit changed0, changed1;
   atomic {
     c_code {
-      fault = faultGiven(); rounds = asGiven("ROUNDS", 1); rotators = asGiven("ROTATORS", N); oneMail = asGiven("ONE_MAIL", 0);
+      fault = faultGiven(); rounds = asGiven("ROUNDS", 1); rotators = asGiven("ROTATORS", N); oneMail = asGiven("ONE_MAIL", 0); mails = asGiven("MAILS", 1);
       now.crashes = asGiven("CRASHES", 0); anyCrashes = anyGiven("CRASHES");
       now.whims = asGiven("WHIMS", 0); anyWhims = !getenv("WHIMS") || anyGiven("WHIMS");
     };
