@@ -106,7 +106,11 @@ function everything(): Record<string, string> {
   const shell = (line: string): string => at(here, 'sh', '-c', line)
   const files = readdirSync(keys).sort()
   // The program tells its peers in any order.
-  const manager = at(here, 'wg', 'showconf', real).split('\n\n').sort().join('\n\n')
+  const sections = at(here, 'wg', 'showconf', real).split('\n\n')
+  const manager = sections
+    .map((section) => section.trim())
+    .sort()
+    .join()
   return {
     device: createHash('sha256').update(manager).digest('hex'),
     links: shell('ip -d link'),
@@ -163,7 +167,8 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const child of [agent, monitor]) child?.kill('SIGKILL')
-  for (const node of network.nodes) at(node, 'ip', 'link', 'delete', deviceOf(node))
+  // Those that there are.
+  for (const node of network.nodes) spawnSync('ip', ['-n', node.namespace, 'link', 'delete', deviceOf(node)])
   ;(relay as UapiRelay | undefined)?.close()
   network.remove()
   run('umount', join(root, 'bpf'))
