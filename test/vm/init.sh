@@ -13,13 +13,18 @@ ln -s /run /var/run
 export PATH=$PATH:/bin/applets
 for module in /modules/*.ko; do insmod "$module" || echo "@@MODULE $module"; done
 ip link set lo up
-# The kernel patches its code for the first filter of a kind. It does so now, without traffic: an emulated processor may run
-# what stood there for a moment (seen on 6.12: "Oops: int3" in __dev_queue_xmit).
+# The kernel patches its code for the first filter, program or tunnel of a kind. It does so now, without traffic: an emulated processor
+# may run what stood there for a moment (seen on 6.12: "Oops: int3" in __dev_queue_xmit and __netif_receive_skb_core).
 # By path: the shell would take its own.
 /usr/bin/ip link add first type dummy
 /usr/bin/tc qdisc add dev first clsact
-for hook in input output forward; do echo "add chain inet first $hook { type filter hook $hook priority 0; }"; done |
-  { echo 'add table inet first' && cat; } > /tmp/first.nft
+# Before 6.6 there is no tcx, and it says so.
+/sekisho/build/vm/programs/tcx first /sys/fs/bpf
+/usr/bin/ip link add first-tunnel type wireguard
+/usr/bin/ip link set first-tunnel up
+for hook in prerouting input forward output postrouting; do
+  echo "add chain inet first $hook { type filter hook $hook priority 0; }"
+done | { echo 'add table inet first' && cat; } > /tmp/first.nft
 nft -f /tmp/first.nft
 # The firmware leaves the cursor amid a line of escapes.
 echo
