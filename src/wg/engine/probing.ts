@@ -166,7 +166,8 @@ export class Probing {
     const { slots, target, leavingSince } = state
     const terms = { slots, rotating, size: state.peers.size, target, leavingSince }
     const same = sameTerms(this.#terms, terms)
-    this.#terms = terms
+    // Until this look has come to its end: what throws in it must not leave others at rest.
+    this.#terms = undefined
     let place = -1
     for (const pair of state.peers) {
       place++
@@ -223,6 +224,7 @@ export class Probing {
       }
       this.#restsUntil[place] = restsUntil
     }
+    this.#terms = terms
   }
 
   #doubtAt({ openSince, doubts }: Track, uid: string, slot: Slot): number {

@@ -168,6 +168,26 @@ describe('a look that passes over who is not due', () => {
     expect(look()).toEqual(['uid-0 1'])
   })
 
+  it('leaves nobody at rest when a question throws', () => {
+    const world = new World()
+    const probing = new Probing(DEFAULT_TUNING)
+    const asked = new Set<string>()
+    let calls = 0
+    const ask = (uid: string, slot: Slot): void => {
+      if (calls++ % 3 === 1) throw new Error('no socket')
+      asked.add(`${uid} ${slot}`)
+    }
+    for (let ms = 0; ms < 5 * DEFAULT_TUNING.idleProbeMs; ms += ASK_MS) {
+      world.now += ASK_MS
+      try {
+        probing.askDue(world.state, { ask } as unknown as Prober, world.now)
+      } catch {
+        // As a timer of the engine does.
+      }
+    }
+    expect(asked.size).toBe(2 * PEERS)
+  })
+
   it('finds a slot broken, and a tunnel new, also after many looks', () => {
     const world = new World()
     const probing = new Probing(DEFAULT_TUNING)
