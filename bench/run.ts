@@ -30,9 +30,7 @@ const scratch = join(import.meta.dirname, '../build/bench')
 const sizes = options.smoke ? SMOKE : FULL
 const out = options.out ?? (options.smoke ? join(scratch, 'smoke') : RESULTS)
 const only = options.only?.split(',')
-const chosen = SCENARIOS.filter(
-  (s) => only?.includes(s.name) ?? (options.smoke ? s.smoke !== false : s.onRequest !== true),
-)
+const chosen = SCENARIOS.filter((s) => only?.includes(s.name) ?? (!options.smoke || s.smoke !== false))
 const unknown = only?.filter((name) => !SCENARIOS.some((s) => s.name === name)) ?? []
 if (unknown.length > 0) {
   console.error(`no scenario ${unknown.join(', ')}; there are ${SCENARIOS.map((s) => s.name).join(', ')}`)

@@ -22,8 +22,6 @@ export interface Scenario {
   readonly needsAgent: boolean
   /** False: takes minutes however little is done, so a smoke run leaves it out. */
   readonly smoke?: false
-  /** True: a whole run leaves it out, and so does the page; `--only NAME --out DIR` takes it. */
-  readonly onRequest?: true
   readonly run: (context: Context) => Promise<Row[] | Profile>
 }
 
@@ -55,7 +53,6 @@ export const SCENARIOS: readonly Scenario[] = [
     title: 'the seal at rest with many peers',
     policy: 'own',
     needsAgent: false,
-    onRequest: true,
     run: steady,
   },
   { name: 'matcher', title: 'one verdict among many patterns', policy: 'own', needsAgent: false, run: matcher },
