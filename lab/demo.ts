@@ -1,6 +1,7 @@
 /**
  * The demo: `node lab/demo.ts` (make demo) shows gate and seal on a real kernel, line by line; `--seal` only the latter;
- * `--down` ends one that was left up. Environment: KEEP=1 leaves it up, DEMO_JSON=FILE writes the lines as JSON (-: to standard output).
+ * `--down` ends one that was left up. Environment: KEEP=1 leaves it up, DEMO_JSON=FILE writes the lines as JSON (-: to standard output),
+ * DEMO_UNTIL=TEXT shows no step after the first whose line has this text in it.
  * Exit status 0 when every line held, 1 when one did not, 2 when it could not be set up, 130 on Ctrl-C.
  */
 import { writeFileSync } from 'node:fs'
@@ -22,6 +23,7 @@ const PREFIX = process.env['DEMO_PREFIX'] ?? 'skd'
 const SETTINGS = { fqdn: { conntrackInterval: '500ms' }, datapath: { conntrack: { closeSeconds: 1 } } }
 /** `--seal`: only what two nodes are needed for. */
 const PART = process.argv[2] === '--seal' || process.env['DEMO_PART'] === 'seal' ? 'seal' : 'all'
+const UNTIL = process.env['DEMO_UNTIL'] ?? ''
 const keep = /^(1|yes|true)$/.test(process.env['KEEP'] ?? '')
 const screen = new Screen()
 const lines: Line[] = []
@@ -88,7 +90,10 @@ async function setUp(): Promise<Stage | undefined> {
 async function play(stage: Stage): Promise<void> {
   for (const { title, steps } of scenario(PART, keep)) {
     screen.heading(title)
-    for (const step of steps) await show(step.step, () => runStep(step, stage))
+    for (const step of steps) {
+      await show(step.step, () => runStep(step, stage))
+      if (UNTIL !== '' && step.step.includes(UNTIL)) return
+    }
   }
 }
 

@@ -1,31 +1,11 @@
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { curl, dig } from '../../lab/ask.ts'
 import { Lab } from '../../lab/lab.ts'
-import { must } from '../../lab/run.ts'
 import { DNS4, DNS6, ODD4, PODS } from '../../lab/topology.ts'
 import { json, reach, udp } from '../support/lab.ts'
+import { remains } from '../support/remains.ts'
 
 const PREFIXES = ['skt1', 'skt2']
-
-/** What of a prefix is left on the machine: namespaces, mounts, folders, processes. */
-async function remains(prefix: string): Promise<string[]> {
-  const namespaces = (await must(['ip', 'netns', 'list'])).split('\n').filter((line) => line.startsWith(`${prefix}-`))
-  const mounts = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(`/${prefix}/`))
-  const folders = [`/run/sekisho-lab/${prefix}`, ...PODS.map((pod) => `/etc/netns/${prefix}-${pod}`)].filter((path) =>
-    existsSync(path),
-  )
-  const processes = readdirSync('/proc').filter((pid) => {
-    try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`/run/sekisho-lab/${prefix}/`)
-    } catch {
-      return false
-    }
-  })
-  return [...namespaces, ...mounts, ...folders, ...processes]
-}
 
 describe('the lab without an agent', () => {
   afterAll(async () => {
