@@ -7,6 +7,7 @@ import { keysInMemory, keysOnDisk } from './keys.ts'
 import { figuresOf, Lab } from './mesh/lab.ts'
 import type { Report } from './mesh/traffic.ts'
 import { move } from './move.ts'
+import { oneWay } from './one-way.ts'
 
 /** How much longer than on a machine of its own everything takes here. */
 const SLOW = 4
@@ -34,6 +35,7 @@ export async function testSeal(): Promise<void> {
 async function testFaults(lab: Lab): Promise<void> {
   await test('T-ROTATE: the directory is late, loses and reorders', () => badDirectory(lab, SLOW))
   await test('T-HEAL: what others do to devices and routes is mended', () => heal(lab, SLOW, 'kwg0'))
+  await test('T-HEAL: a device carries one way only', () => oneWay(lab, SLOW, (slot) => `kwg${slot}`))
   await test('T-FW: one port is shut', () => firewall(lab, SLOW, 51_871))
   await test('T-MOVE: a node gets other addresses', () => move(lab, SLOW))
   await test('T-REBIRTH: a node is made again under its name', () => rebirth(lab, SLOW))
