@@ -13,13 +13,13 @@ ln -s /run /var/run
 export PATH=$PATH:/bin/applets
 for module in /modules/*.ko; do insmod "$module" || echo "@@MODULE $module"; done
 ip link set lo up
-# The kernel patches its code for the first filter, program or tunnel of a kind. It does so now, without traffic: an emulated processor
+# The kernel patches its code for the first filter, program, tunnel or socket of a kind. It does so now, without traffic: an emulated processor
 # may run what stood there for a moment (seen on 6.12: "Oops: int3" in __dev_queue_xmit and __netif_receive_skb_core).
 # By path: the shell would take its own.
 /usr/bin/ip link add first type dummy
 /usr/bin/tc qdisc add dev first clsact
-# Before 6.6 there is no tcx, and it says so.
-/sekisho/build/vm/programs/tcx first /sys/fs/bpf
+# Before 6.6 it finds no tcx, and says so.
+/sekisho/build/vm/programs/early first
 /usr/bin/ip link add first-tunnel type wireguard
 /usr/bin/ip link set first-tunnel up
 for hook in prerouting input forward output postrouting; do

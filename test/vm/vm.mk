@@ -1,5 +1,5 @@
 # Instruments of the VM tests. Static: they run as they are in a guest and on this machine.
-VM_PROGRAMS := $(addprefix build/vm/programs/,traffic sniff door scan tsc tcx)
+VM_PROGRAMS := $(addprefix build/vm/programs/,traffic sniff door scan tsc early)
 
 .PHONY: vm-programs vm-images
 vm-programs: $(VM_PROGRAMS)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// tcx DEVICE FOLDER: puts a program that passes everything on both directions of a device, held by pins in a folder of bpffs, as the
-// guard does (tcx, from 6.6). The kernel patches its code for the first of them. Ends with 1 where there is no tcx.
+// early DEVICE: has the kernel patch its code for what the agent does under traffic, and stays in the background, as the kernel patches
+// it back when nobody needs it: a program that passes everything on both directions of a device, as the guard has it where there is
+// tcx (6.6), and a socket that is told when packets came, as the probes have it.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/bpf.h>
@@ -8,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,33 +34,36 @@ static int load(void)
 	return bpf(BPF_PROG_LOAD, &attr);
 }
 
-static int attach(int program, unsigned device, int where, const char *pin)
+static int attach(int program, unsigned device, int where)
 {
 	union bpf_attr attr = { 0 };
 	attr.link_create.prog_fd = (uint32_t)program;
 	attr.link_create.target_ifindex = device;
 	attr.link_create.attach_type = (uint32_t)where;
-	int link = bpf(BPF_LINK_CREATE, &attr);
-	if (link < 0)
-		return link;
-	attr = (union bpf_attr){ .pathname = (uintptr_t)pin };
-	attr.bpf_fd = (uint32_t)link;
-	return bpf(BPF_OBJ_PIN, &attr);
+	return bpf(BPF_LINK_CREATE, &attr);
+}
+
+static void tell(const char *what)
+{
+	fprintf(stderr, "early: %s: %s\n", what, strerror(errno));
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	unsigned device = argc == 2 ? if_nametoindex(argv[1]) : 0;
+	if (!device)
 		return 2;
-	unsigned device = if_nametoindex(argv[1]);
 	int program = load();
-	char in[256], out[256];
-	snprintf(in, sizeof in, "%s/%s-in", argv[2], argv[1]);
-	snprintf(out, sizeof out, "%s/%s-out", argv[2], argv[1]);
-	if (!device || program < 0 || attach(program, device, TCX_INGRESS, in) < 0 ||
-	    attach(program, device, TCX_EGRESS, out) < 0) {
-		fprintf(stderr, "tcx: %s\n", strerror(errno));
-		return 1;
-	}
-	return 0;
+	if (program < 0 || attach(program, device, TCX_INGRESS) < 0 || attach(program, device, TCX_EGRESS) < 0)
+		tell("tcx");
+	int on = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) < 0)
+		tell("SO_TIMESTAMPNS");
+	// A worker of the kernel does it, in its own time.
+	usleep(100000);
+	pid_t child = fork();
+	if (child != 0)
+		return child < 0;
+	for (;;)
+		pause();
 }
