@@ -4,9 +4,19 @@ import type { KernelRow } from './ports.ts'
 import type { ReconcileCounts } from './reconcile.ts'
 import type { Shape } from './shapes.ts'
 
-/** Octets of a port that do not count, and the port of a row without a protocol, are no part of its key. */
-const keyOf = ({ label, protocol, port, portBits }: KernelRow): string =>
-  protocol === 0 ? `${label}` : `${label} ${protocol} ${portBits} ${portBits === 0 ? 0 : port >> (16 - portBits)}`
+/** Protocols that rows are written with (any, ICMP, TCP, UDP, ICMPv6, SCTP), at the place that stands for each in a key. */
+const PLACES = new Int8Array(256).fill(-1)
+for (const [place, protocol] of [0, 1, 6, 17, 58, 132].entries()) PLACES[protocol] = place
+
+/**
+ * Octets of a port that do not count, and the port of a row without a protocol, are no part of its key. A number, 32 bits of
+ * label, 3 of protocol and 17 of port, as there are a hundred thousand rows; text for what only others write.
+ */
+export function keyOf({ label, protocol, port, portBits }: KernelRow): number | string {
+  const place = PLACES[protocol] ?? -1
+  const ports = protocol === 0 || portBits === 0 ? 1 : (1 << portBits) | (port >> (16 - portBits))
+  return place < 0 ? `${label} ${protocol} ${ports}` : label * 2 ** 20 + place * 2 ** 17 + ports
+}
 
 /**
  * Compares the rows of one policy with what was written, and repairs them, in one go: nothing changes meanwhile. Rows that
@@ -22,7 +32,7 @@ export function repairRows(shape: Shape, generation: Generation, identities: Ide
   const fixedByKey = new Map(fixed.map((row) => [keyOf(row), row]))
   const foreign: KernelRow[] = []
   const changed: KernelRow[] = []
-  const present = new Set<string>()
+  const present = new Set<number | string>()
   for (const row of map.dump()) {
     const key = keyOf(row)
     const wanted =
@@ -57,7 +67,7 @@ function missingRows(
   shape: Shape,
   fixed: readonly KernelRow[],
   identities: IdentityTable,
-  present: ReadonlySet<string>,
+  present: ReadonlySet<number | string>,
 ): KernelRow[] {
   const missing = fixed.filter((row) => !present.has(keyOf(row)))
   for (const identity of identities) {
