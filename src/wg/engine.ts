@@ -199,6 +199,7 @@ class SealEngine implements Engine {
       target: () => this.#target,
       feed: this.#feedOfDirectory,
       peers: this.#peers,
+      members: this.#members,
       poller: this.#poller,
       probing: this.#probing,
       jobs: this.#jobs,

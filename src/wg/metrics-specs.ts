@@ -94,6 +94,10 @@ export const wgSpecs: readonly MetricSpec[] = [
     },
   ),
   counter('sekisho_wg_failovers_total', 'Peers moved to the other slot because theirs failed.'),
+  counter(
+    'sekisho_wg_address_changes_total',
+    'Records that gave a peer other addresses; devices, routes and guard follow.',
+  ),
   counter('sekisho_wg_repairs_total', 'What was found wrong in the kernel and mended.', { repair: REPAIRS }),
   counter('sekisho_wg_record_refusals_total', 'Records of other nodes that were refused.', { reason: REFUSALS }),
   gauge('sekisho_wg_refused_records', 'Records that are refused now.'),

@@ -176,6 +176,7 @@ function* ofCounters(counters: ReturnType<WgView['counters']>): Iterable<MetricS
   for (const [result, value] of Object.entries(counters.probes))
     yield sample('sekisho_wg_probes_total', value, { result })
   yield sample('sekisho_wg_failovers_total', counters.failovers)
+  yield sample('sekisho_wg_address_changes_total', counters.peerMoves)
   yield sample('sekisho_wg_dumps_interrupted_total', counters.dumpsInterrupted)
   yield sample('sekisho_wg_directory_writes_total', counters.directoryWrites)
   yield sample('sekisho_wg_errors_total', counters.errors)

@@ -129,6 +129,8 @@ export interface WgTunnelReport {
 export interface WgCounters {
   readonly repairs: Readonly<Record<RouteRepair | 'peer' | 'device' | 'key' | 'guard', number>>
   readonly failovers: number
+  /** Records that gave a peer other addresses than it had. */
+  readonly peerMoves: number
   readonly refused: Readonly<Record<Refusal, number>>
   readonly probes: { readonly answered: number; readonly lost: number }
   readonly dumpsInterrupted: number

@@ -13,6 +13,7 @@ export const noRepairs = (): Record<keyof WgCounters['repairs'], number> =>
 export const noCounters = (errors: number): WgCounters => ({
   repairs: noRepairs(),
   failovers: 0,
+  peerMoves: 0,
   refused: zeros(REFUSALS),
   probes: { answered: 0, lost: 0 },
   dumpsInterrupted: 0,

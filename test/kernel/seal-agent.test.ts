@@ -228,6 +228,8 @@ test('a node that gets another address is sent to there within two seconds, and 
   expect([bad, clear]).toEqual(['', 0])
   expect(await moves(old ?? [], fresh ?? [])).toBeLessThan(2000)
   await until('sealed', () => network.nodes.every(sealed))
+  const metrics = run(...inside(second.namespace, 'curl', '-s', `http://127.0.0.1:${HTTP}/metrics`))
+  expect(Number(/^sekisho_wg_address_changes_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThanOrEqual(2)
 }, 60_000)
 
 test('a folder that goes away is said, and takes nobody away', async () => {

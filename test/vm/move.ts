@@ -84,6 +84,9 @@ interface Leg {
 async function moveOnce(lab: Lab, node: Node, { name, from, to, mute }: Leg): Promise<[Moved, Report[]]> {
   const others = lab.nodes.filter((other) => other !== node)
   const wrote = await counterOf(lab, node, 'sekisho_wg_directory_writes_total')
+  const followed = (): Promise<number[]> =>
+    Promise.all(others.map((other) => counterOf(lab, other, 'sekisho_wg_address_changes_total')))
+  const followedBefore = await followed()
   if (mute) for (const other of others) lab.network.blockSources(other, to)
   await lab.traffic.mark('before')
   lab.network.readdress(node, from, to)
@@ -109,6 +112,8 @@ async function moveOnce(lab: Lab, node: Node, { name, from, to, mute }: Leg): Pr
       'nothing is lost by a node that nobody hears: it was not mute',
     )
   assert.ok((await counterOf(lab, node, 'sekisho_wg_directory_writes_total')) > wrote, 'the new record is not counted')
+  const counted = (await followed()).map((count, i) => count - (followedBefore[i] ?? 0))
+  assert.ok(Math.min(...counted) > 0, `a peer has not counted that it followed: ${counted.join(' ')}`)
   return [took, [moved, ...(await quietAgain(lab, name))]]
 }
 

@@ -38,7 +38,7 @@ test('what the engine tells is counted under closed labels', async () => {
   const repairs = { ...counters().repairs, rp_filter: 2, device: 1 }
   const view = fakeSeal({
     peers: () => PEERS,
-    counters: () => counters({ refused, repairs, probes: { answered: 90, lost: 10 }, failovers: 5 }),
+    counters: () => counters({ refused, repairs, probes: { answered: 90, lost: 10 }, failovers: 5, peerMoves: 3 }),
     report: () =>
       report({ directory: { ...report().directory, refused: [{ name: 'x', reason: 'slots', detail: '' }] } }),
   })
@@ -49,6 +49,7 @@ test('what the engine tells is counted under closed labels', async () => {
     'sekisho_wg_pairs{mode="strict"} 0',
     'sekisho_wg_egress_peers{slot="1"} 1',
     'sekisho_wg_excused_peers 1',
+    'sekisho_wg_address_changes_total 3',
     'sekisho_wg_programmed_peers{slot="0"} 1',
     'sekisho_wg_proven_peers{slot="1"} 1',
     'sekisho_wg_tunnels{slot="1",state="dead"} 1',

@@ -38,6 +38,8 @@ export interface MembersParts {
 
 /** What follows when the directory tells of a peer: that it is there, that it changed, that it is gone. */
 export class Members {
+  /** Peers that got other addresses. */
+  moves = 0
   readonly #p: MembersParts
 
   constructor(parts: MembersParts) {
@@ -105,6 +107,7 @@ export class Members {
     const { state, legacy, poller, executor } = this.#p
     const uid = after.record.nodeUID
     const pair = state().peers.get(uid)
+    this.moves++
     if (pair !== undefined) legacy.give(pair, before, after)
     poller.forgetEndpoint(uid)
     executor.markAddresses(uid, [...before.prefixes, ...before.nodeIPs])

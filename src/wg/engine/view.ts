@@ -5,6 +5,7 @@ import type { WgCounters, WgPeerReport, WgReport } from '../report.ts'
 import { SLOTS } from '../slots.ts'
 import type { DirectoryFeed } from './directory-feed.ts'
 import type { Faults } from './faults.ts'
+import type { Members } from './members.ts'
 import type { Peers } from './peers.ts'
 import type { Poller } from './poller.ts'
 import type { Probing } from './probing.ts'
@@ -23,6 +24,7 @@ export interface ViewSources {
   readonly target: () => Target
   readonly feed: DirectoryFeed
   readonly peers: Peers
+  readonly members: Members
   readonly poller: Poller
   readonly probing: Probing
   readonly jobs: SlotJobs
@@ -87,6 +89,7 @@ export class EngineView {
     return {
       repairs: { ...poller.repairs },
       failovers: this.#s.failovers(),
+      peerMoves: this.#s.members.moves,
       refused: { ...feed.refusals },
       probes: { ...probing.counts },
       dumpsInterrupted: poller.interrupted,

@@ -110,6 +110,7 @@ export const counters = (over: Partial<WgCounters> = {}): WgCounters => ({
     guard: 0,
   },
   failovers: 0,
+  peerMoves: 0,
   refused: Object.fromEntries(REFUSALS.map((reason) => [reason, 0])) as WgCounters['refused'],
   probes: { answered: 0, lost: 0 },
   dumpsInterrupted: 0,
