@@ -102,6 +102,8 @@ if (process.env.${WRITE_COMPILED}) process.on('exit', () => writeFileSync(compil
 script.runInThisContext()(exports, require, module, filename, __dirname)
 `
 
+const HUGE_PAGES = '--use-largepages=silent'
+
 /** Puts the agent into `home`, and lets the launcher there run it. */
 export async function bundleAgent(home: string): Promise<void> {
   await bundle('src/main.ts', join(home, AGENT), 'cjs')
@@ -109,7 +111,10 @@ export async function bundleAgent(home: string): Promise<void> {
   const launcher = readFileSync(join(home, 'bin/sekisho'), 'utf8')
   const changed = launcher
     .replace('exec "$node" ', `exec "$node" ${EMULATED} `)
+    // Emulated memory gains nothing by them, and code that is kept was not written with them.
+    .replace(HUGE_PAGES, '')
     .replace('$home/src/main.ts', `$home/${START}`)
-  if (!changed.includes(EMULATED) || !changed.includes(START)) throw new Error('bin/sekisho starts another program')
+  if (!changed.includes(EMULATED) || !changed.includes(START) || changed.includes(HUGE_PAGES))
+    throw new Error('bin/sekisho starts another program')
   writeFileSync(join(home, 'bin/sekisho'), changed)
 }
