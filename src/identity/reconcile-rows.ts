@@ -9,7 +9,7 @@ const PLACES = new Int8Array(256).fill(-1)
 for (const [place, protocol] of [0, 1, 6, 17, 58, 132].entries()) PLACES[protocol] = place
 
 /**
- * Octets of a port that do not count, and the port of a row without a protocol, are no part of its key. A number, 32 bits of
+ * Bits of a port that do not count, and the port of a row without a protocol, are no part of its key. A number, 32 bits of
  * label, 3 of protocol and 17 of port, as there are a hundred thousand rows; text for what only others write.
  */
 export function keyOf({ label, protocol, port, portBits }: KernelRow): number | string {

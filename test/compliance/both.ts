@@ -12,7 +12,7 @@ import { sleep, waitFor } from '../../lab/run.ts'
 import { Seal } from '../../lab/seal.ts'
 import { addSecondNode, FAR_ZONE, sealSettings } from '../../lab/second-node.ts'
 import { farPod, LAB_NODES } from '../../lab/topology.ts'
-import type { Report } from '../vm/mesh/traffic.ts'
+import { figuresOf } from '../vm/mesh/figures.ts'
 
 export type Figures = Readonly<Record<string, number>>
 
@@ -102,14 +102,6 @@ async function drops({ near }: Bed): Promise<number> {
   return endpoint.drops
 }
 
-const figures = ({ udp, tcp }: Report): Figures => ({
-  sent: udp.sent + tcp.sent,
-  lost: udp.lost + tcp.lost,
-  duplicated: udp.duplicated,
-  resets: tcp.resets,
-  gapMs: Math.round(udp.maxGapMs),
-})
-
 async function setSysctls({ lab }: Bed, settings: Readonly<Record<string, number>>): Promise<void> {
   const script = Object.entries(settings).map(([path, value]) => `echo ${value} > /proc/sys/net/ipv4/conf/${path}`)
   const done = await lab.at('node', ['sh', '-e', '-c', script.join('\n')])
@@ -123,7 +115,7 @@ export const CASES: readonly Case[] = [
       const asked = await askOften(bed)
       const clear = await bed.seal.clearFrames()
       assert.ok(clear > asked, `${clear} frames in the clear`)
-      return { asked, clear }
+      return { asked, clearText: clear }
     },
   },
   {
@@ -142,7 +134,7 @@ export const CASES: readonly Case[] = [
       await sleep(500)
       const clear = await seal.clearFrames()
       assert.equal(clear, 0, 'clear text after both are strict')
-      return { ...figures(report), ms: Math.round(ms), clear }
+      return { ...figuresOf([report], clear), ms: Math.round(ms) }
     },
   },
   {
@@ -216,8 +208,9 @@ export const CASES: readonly Case[] = [
       const after = [await seal.keys(near), await seal.keys(far)]
       for (const [i, before] of keys.entries())
         assert.equal(after[i]?.filter((key, slot) => key !== before[slot]).length, 1, 'one key a node changes')
-      assert.equal(await seal.clearFrames(), 0)
-      return figures(report)
+      const clear = await seal.clearFrames()
+      assert.equal(clear, 0)
+      return figuresOf([report], clear)
     },
   },
   ...[0, 1, 2].map((filter): Case => ({
@@ -235,8 +228,9 @@ export const CASES: readonly Case[] = [
         assert.equal(tcp.status, 'NOERROR', tcp.text)
         assert.ok(await connects(bed.lab, 'client-a', SHOP.address4))
         const report = await seal.smooth(`rp_filter ${filter}`)
-        assert.equal(await seal.clearFrames(), 0)
-        return { asked, ...figures(report) }
+        const clear = await seal.clearFrames()
+        assert.equal(clear, 0)
+        return { asked, ...figuresOf([report], clear) }
       } finally {
         await setSysctls(bed, { 'all/src_valid_mark': 0, ...of(0) })
       }
@@ -257,8 +251,9 @@ export const CASES: readonly Case[] = [
       const report = await seal.smooth('death')
       assert.deepEqual(await seal.keys(near), keys)
       await fresh(bed, 105, 15, 4)
-      assert.equal(await seal.clearFrames(), 0)
-      return figures(report)
+      const clear = await seal.clearFrames()
+      assert.equal(clear, 0)
+      return figuresOf([report], clear)
     },
   },
 ]

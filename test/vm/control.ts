@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inside, run } from '../support/datapath/in-namespace.ts'
 import { type Figures, sleep, test, until } from './harness.ts'
+import { figuresOf } from './mesh/figures.ts'
 import { Network, type Node, PROTECTED } from './mesh/network.ts'
 import { Sniffer } from './mesh/sniffer.ts'
 import { badFlows, Traffic } from './mesh/traffic.ts'
@@ -97,14 +98,5 @@ async function loseOnPurpose(): Promise<Figures> {
   )
   assert.equal(clear.frames, 0, 'clear text through a tunnel')
   assert.ok(leaked.frames > 20, 'clear text is not seen')
-  const { sent, received, lost, duplicated } = changed.udp
-  return {
-    sent,
-    received,
-    lost,
-    duplicated,
-    gapMs: changed.udp.maxGapMs,
-    clearText: clear.frames,
-    leakedOnPurpose: leaked.frames,
-  }
+  return { ...figuresOf([changed], clear.frames), leakedOnPurpose: leaked.frames }
 }
