@@ -3,7 +3,6 @@
 #include "args.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,15 +96,16 @@ bool arg_absent(napi_env env, napi_value value, const char *name, bool *absent) 
 }
 
 bool arg_integer(napi_env env, napi_value value, const char *name, int64_t min, int64_t max, int64_t *out) {
-  napi_valuetype type;
   double number = 0;
-  if (!type_of(env, value, name, &type)) return false;
-  if (type != napi_number) {
+  napi_status status = napi_get_value_double(env, value, &number);
+  if (status == napi_number_expected) {
     throw_argument(env, "%s must be a number", name);
     return false;
   }
-  if (!check(env, napi_get_value_double(env, value, &number), name)) return false;
-  if (!isfinite(number) || number != trunc(number) || number < (double)min || number > (double)max) {
+  if (!check(env, status, name)) return false;
+  // The conversion is defined only within the bounds; what is no number is not within them.
+  bool within = number >= (double)min && number <= (double)max;
+  if (!within || (double)(int64_t)number != number) {
     throw_argument(env, "%s must be an integer from %lld to %lld", name, (long long)min, (long long)max);
     return false;
   }

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pump.h"
@@ -25,6 +26,7 @@
 
 // user_data: generation and tag of a member, or generation 0 (no member has it) and the number of an out record.
 #define CANCEL_KEY ((uint64_t)UINT32_MAX)
+#define TIMER_KEY ((uint64_t)UINT32_MAX - 1)
 
 static const struct msghdr listener_template = {.msg_namelen = NAME_SPACE, .msg_controllen = sizeof(union control_in)};
 
@@ -198,7 +200,8 @@ static void reap(struct turn *turn) {
   for (struct io_uring_cqe *cqe; (cqe = uring_peek(pump->uring)) != NULL; uring_seen(pump->uring)) {
     uint32_t generation = (uint32_t)(cqe->user_data >> 32);
     if (generation == 0) {
-      on_sent(turn, (uint32_t)cqe->user_data, -cqe->res);
+      if (cqe->user_data == TIMER_KEY) pump->uring->wakes_at = 0;
+      else on_sent(turn, (uint32_t)cqe->user_data, -cqe->res);
       continue;
     }
     struct member *member = pump_find(pump, (uint32_t)cqe->user_data);
@@ -209,7 +212,8 @@ static void reap(struct turn *turn) {
 static void give_up(void *context, const struct io_uring_sqe *sqe) {
   struct turn *turn = context;
   struct member *member = pump_find(turn->pump, (uint32_t)sqe->user_data);
-  if (sqe->user_data >> 32 == 0) refuse(context, sqe, EAGAIN);
+  if (sqe->user_data == TIMER_KEY) turn->pump->uring->wakes_at = 0;
+  else if (sqe->user_data >> 32 == 0) refuse(context, sqe, EAGAIN);
   else if (member != NULL) {
     member->armed = false;
     push_unarmed(turn->pump->uring, member);
@@ -267,6 +271,26 @@ static int write_sends(struct turn *turn) {
     }
   }
   return 0;
+}
+
+// One timeout stays with the kernel over many turns: a wait with a timeout of its own sets and cancels a timer, which
+// twice a query is more than the query's own look-ups. Returns the timeout that the wait itself needs, negative for none.
+static int arm_timer(struct uring *ring, int timeout_ms) {
+  struct timespec now;
+  if (clock_gettime(CLOCK_MONOTONIC, &now) < 0) return timeout_ms;
+  int64_t until = ((int64_t)now.tv_sec * 1000 + timeout_ms) * 1000000 + now.tv_nsec;
+  if (ring->wakes_at != 0) return ring->wakes_at <= until ? -1 : timeout_ms;
+  struct io_uring_sqe *sqe = uring_next(ring);
+  if (sqe == NULL) return timeout_ms;
+  ring->timeout = (struct __kernel_timespec){.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+  sqe->opcode = IORING_OP_TIMEOUT;
+  sqe->fd = -1;
+  sqe->addr = (uint64_t)(uintptr_t)&ring->timeout;
+  sqe->len = 1;
+  sqe->timeout_flags = IORING_TIMEOUT_ABS;
+  sqe->user_data = TIMER_KEY;
+  ring->wakes_at = until;
+  return -1;
 }
 
 static int arm_members(struct turn *turn) {
@@ -345,6 +369,7 @@ int64_t pump_uring_turn(struct pump *pump, uint32_t outgoing, int timeout_ms) {
   uint32_t used = pump_put_pending(pump, 0);
   int failed = write_sends(&turn);
   if (failed == 0) failed = arm_members(&turn);
+  if (failed == 0 && !at_once) timeout_ms = arm_timer(ring, timeout_ms);
   if (failed == 0) failed = submit(&turn, at_once ? 0 : 1, timeout_ms);
   pump->header[HEADER_SEND_ERRORS] = (int32_t)turn.refused;
   pump->header[HEADER_KICKED] = ring->kicked;

@@ -3,7 +3,6 @@
 #include "uring.h"
 
 #include <errno.h>
-#include <linux/time_types.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -126,7 +125,7 @@ void uring_take_back(struct uring *ring, void (*taken)(void *context, const stru
 
 int uring_enter(struct uring *ring, uint32_t least, int timeout_ms) {
   struct __kernel_timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000LL};
-  struct io_uring_getevents_arg argument = {.ts = (uint64_t)(uintptr_t)&timeout};
+  struct io_uring_getevents_arg argument = {.ts = timeout_ms < 0 ? 0 : (uint64_t)(uintptr_t)&timeout};
   __atomic_store_n(ring->sq_tail, ring->tail, __ATOMIC_RELEASE);
   long entered = syscall(SYS_io_uring_enter, ring->fd, uring_waiting(ring), least,
                          IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument, sizeof(argument));

@@ -4,6 +4,7 @@
 #define SEKISHO_URING_H
 
 #include <linux/io_uring.h>
+#include <linux/time_types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,9 @@ struct uring {
   struct member *unarmed_first, *unarmed_last, *ready_first, *ready_last;
   uint32_t ready_count;
   bool kicked;
+  // A timeout is with the kernel until this time of CLOCK_MONOTONIC, ns; 0 when none is.
+  int64_t wakes_at;
+  struct __kernel_timespec timeout;
 };
 
 #define URING_GROUP 0
@@ -52,8 +56,8 @@ struct io_uring_sqe *uring_next(struct uring *ring);
 uint32_t uring_waiting(const struct uring *ring);
 // Takes back the submissions that the kernel has not taken, oldest first, by `taken`.
 void uring_take_back(struct uring *ring, void (*taken)(void *context, const struct io_uring_sqe *sqe), void *context);
-// Submits, runs what completed, and waits for `least` completions at most `timeout_ms`. 0, or an errno: ETIME and EINTR
-// only say that the wait is over.
+// Submits, runs what completed, and waits for `least` completions: at most `timeout_ms`, or as long as it takes when that
+// is negative. 0, or an errno: ETIME and EINTR only say that the wait is over.
 int uring_enter(struct uring *ring, uint32_t least, int timeout_ms);
 
 // The oldest completion, NULL when there is none; uring_seen lets it go.

@@ -121,14 +121,21 @@ export function runWorker(overrides: WorkerOverrides = {}): void {
     }
   }
 
+  // What a turn calls is looked up here, once: the addon's object has no layout that V8 keeps such look-ups for.
+  const { pumpStep } = native
+  const { CONTROL_TURNS } = protocol
   let outgoing = 0
   let turns = 0
-  let drainUntil = Infinity
-  for (;;) {
-    const received = native.pumpStep(pump, outgoing, TURN_MS)
+  const turn = (): number => {
+    const received = pumpStep(pump, outgoing, TURN_MS)
     // Also with nothing received: deadlines are looked at here.
     outgoing = core.process(received, now[0]!)
-    control[protocol.CONTROL_TURNS] = turns = (turns + 1) | 0
+    control[CONTROL_TURNS] = turns = (turns + 1) | 0
+    return received
+  }
+  let drainUntil = Infinity
+  for (;;) {
+    const received = turn()
     if (drainUntil === Infinity) {
       // Who sends a message or stores the stop kicks, so a turn with neither kick nor leisure looks for neither.
       if (header[HEADER_KICKED] === 0 && received > 0) continue

@@ -12,14 +12,17 @@ import { openDropRing } from './drop-ring.ts'
 import { openEndpointTable } from './endpoint-table.ts'
 import { makeDirectories, mountMark, openMaps, pinsUnder, removePins } from './pins.ts'
 import type { Datapath, DatapathConfig, DatapathDeps } from './ports.ts'
+import { openRoutingChanges } from './routing-changes.ts'
 import { ensureRouting, removeRouting } from './routing.ts'
 
 /** Rest between two looks at interfaces that come and go: an interface that comes within it is not enforced for so long. */
 const MONITOR_REST_MS = 50
 /** Rest between two looks at drops; the ring buffer holds those of the meantime. */
 const EVENTS_REST_MS = 250
-/** How often rule and routes are put right; network managers flush what they do not know. */
-const ROUTING_MS = 5000
+/** Rest between two looks at rules and routes that go: network managers flush what they do not know. */
+const CHANGES_REST_MS = 100
+/** How often they are looked at without an event: some of what the kernel takes out it does not tell. */
+const ROUTING_MS = 15_000
 
 function loadPrograms(deps: DatapathDeps, maps: Readonly<Record<MapName, Fd>>): Programs {
   const { native, object } = deps
@@ -78,6 +81,10 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
     closers.push(() => {
       monitor.close()
     })
+    const changes = openRoutingChanges(native)
+    closers.push(() => {
+      changes.close()
+    })
     const ring = openDropRing(native, maps.events)
     closers.push(() => {
       ring.close()
@@ -96,7 +103,7 @@ function open(deps: DatapathDeps, config: DatapathConfig) {
       },
       log,
     })
-    return { maps, adoptedIds, connection, monitor, ring, counters, table, close }
+    return { maps, adoptedIds, connection, monitor, changes, ring, counters, table, close }
   } catch (error) {
     close()
     throw error
@@ -134,8 +141,12 @@ export function createDatapath(deps: DatapathDeps, config: DatapathConfig): Data
         if (set > 0) log.warn({ set }, 'somebody had removed routing rules of the redirect; they stand again')
       })
       const timer = setInterval(route, ROUTING_MS)
+      const changed = guarded('changes of the routing could not be read', () => {
+        if (opened.changes.read()) route()
+      })
       endings = [
         whenReadable(deps.native, opened.monitor.fd, MONITOR_REST_MS, look),
+        whenReadable(deps.native, opened.changes.fd, CHANGES_REST_MS, changed),
         () => {
           clearInterval(timer)
         },

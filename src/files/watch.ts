@@ -19,7 +19,7 @@ export interface WatchOptions {
  */
 export function watchPaths(options: WatchOptions): Startable {
   const quietMs = options.quietMs ?? 50
-  const pollMs = options.pollMs ?? 2000
+  const pollMs = options.pollMs ?? 5000
   const watchers = new Map<string, FSWatcher>()
   let quiet: NodeJS.Timeout | undefined
   let poll: NodeJS.Timeout | undefined

@@ -161,12 +161,13 @@ export interface PumpCalls {
   pumpRemove(pump: Pump, tag: number): void
   /**
    * One turn: sends the first `outgoing` records of `out` (epoll: runs of one socket in one sendmmsg; io_uring: all with
-   * the wait), then waits at most `timeoutMs` (0 polls, more than 1000 is 1000) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
+   * the wait), then waits at most `timeoutMs` (0 polls, more than 1000 is 1000; io_uring: less when an earlier turn was to end
+   * sooner) and receives. Returns the number of `rx` records, 0 to slots. Sockets are served in turn
    * so that one cannot starve the rest. Never throws once created with good arguments, save for a fatal epoll or io_uring error.
    * Records of one socket leave in their order; sockets may overtake each other. A datagram that runs into the refusal
    * (ECONNREFUSED) of an earlier one is sent again, and the refusal comes as an error record.
    */
-  pumpStep(pump: Pump, outgoing: number, timeoutMs: number): number
+  pumpStep(this: void, pump: Pump, outgoing: number, timeoutMs: number): number
   pumpDestroy(pump: Pump): void
 }
 

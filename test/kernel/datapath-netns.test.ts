@@ -276,10 +276,10 @@ describe('life of the agent', () => {
 
   it('puts the routing of the redirect right when somebody removes it', async () => {
     net.in('node', 'ip', 'rule', 'delete', 'priority', '9')
+    await expect.poll(() => net.in('node', 'ip', 'rule'), { timeout: 2000 }).toContain('lookup 2004')
     net.in('node', 'ip', '-6', 'route', 'flush', 'table', '2004')
-    await expect.poll(() => net.in('node', 'ip', 'rule'), { timeout: 8000 }).toContain('lookup 2004')
     await expect
-      .poll(() => net.in('node', 'ip', '-6', 'route', 'show', 'table', '2004'), { timeout: 8000 })
+      .poll(() => net.in('node', 'ip', '-6', 'route', 'show', 'table', '2004'), { timeout: 2000 })
       .toContain('local default dev lo')
     const said = await host.call<{ level: string }[]>('said')
     expect(said.some((one) => one.level === 'warn')).toBe(true)
