@@ -23,7 +23,7 @@ interface Moment {
 }
 
 /** Asks without a pause: some phases are over soon. */
-async function untilPhase(lab: Lab, node: Node, phase: string, slow: number): Promise<void> {
+export async function untilPhase(lab: Lab, node: Node, phase: string, slow: number): Promise<void> {
   const end = performance.now() + 30_000 * slow
   while ((await lab.agents.report(node)).rotation.phase !== phase)
     if (performance.now() > end) throw new Error(`${node.name} is never ${phase}\n${await lab.describe(node)}`)
@@ -32,7 +32,7 @@ async function untilPhase(lab: Lab, node: Node, phase: string, slow: number): Pr
 const nodeOf = (lab: Lab, round: number): Node => lab.network.node(1 + (round % lab.nodes.length))
 
 /** Two nodes whose next rotations take different slots. */
-async function opposite(lab: Lab, round: number): Promise<readonly [Node, Node]> {
+export async function opposite(lab: Lab, round: number): Promise<readonly [Node, Node]> {
   const node = nodeOf(lab, round)
   const slot = await lab.olderSlot(node)
   for (const other of lab.nodes) if (other !== node && (await lab.olderSlot(other)) !== slot) return [node, other]

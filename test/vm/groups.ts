@@ -24,10 +24,11 @@ export function missedParts(filter: string, names: readonly string[]): string[] 
   return partsOf(filter).filter((part) => !names.some((name) => name.includes(part)))
 }
 
-/** Each ends in less than four minutes: who measures on the same machine comes in between. */
+/** Each ends in about four minutes: who measures on the same machine comes in between. */
 const APART: readonly Group[] = [
   { name: 'kills', tests: 'T-ROTATE: an agent is killed,T-REBIRTH,T-DISABLE' },
   { name: 'faults', tests: 'T-ROTATE: the directory,T-HEAL,T-FW,T-MOVE' },
+  { name: 'silence', tests: 'T-SILENCE' },
   { name: 'both', tests: 'T-BOTH' },
 ]
 

@@ -1,6 +1,7 @@
 /** The real agents on kernel WireGuard, under traffic: enabling, rotation, faults, disabling. */
 import assert from 'node:assert/strict'
 import { badDirectory, killAmidRotation, rebirth } from './crash.ts'
+import { silence } from './cut.ts'
 import { type Figures, filter, type Later, LONG, settled, sleep, test, wanted } from './harness.ts'
 import { firewall, heal } from './heal.ts'
 import { keysInMemory, keysOnDisk } from './keys.ts'
@@ -35,6 +36,7 @@ export async function testSeal(): Promise<void> {
 /** Not in the bounded form: each waits for agents to start again or for repairs. */
 async function testFaults(lab: Lab): Promise<void> {
   await test('T-ROTATE: the directory is late, loses and reorders', () => badDirectory(lab, SLOW))
+  await test('T-SILENCE: a pair hears nothing of each other for longer than a session lives', () => silence(lab, SLOW))
   await test('T-HEAL: what others do to devices and routes is mended', () => heal(lab, SLOW, 'kwg0'))
   await test('T-HEAL: a device carries one way only', () => oneWay(lab, SLOW, (slot) => `kwg${slot}`))
   await test('T-FW: one port is shut', () => firewall(lab, SLOW, 51_871))
