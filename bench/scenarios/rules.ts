@@ -8,8 +8,8 @@ import type { Row } from '../rows.ts'
 import { standardLoads } from './forward.ts'
 
 const NAMES = 300
-/** The difference that is looked for is smaller than what two rounds of one subject differ by. */
-const ROUNDS_EACH = 3
+/** The difference that is looked for is smaller than what two rounds of one subject differ by; an even number, as who is first pays for the load before. */
+const ROUNDS_EACH = 4
 
 /** One pod with 30 rules against one with many, same agent, same number of names: the rules must not be felt. */
 export async function rules(context: Context): Promise<Row[]> {
