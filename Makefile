@@ -56,12 +56,12 @@ docs: $(SETUP) ## write the generated pages: configuration, metrics
 	@node tools/docs.ts
 
 test: need-root build lab-programs vm-images ## everything: checks, unit, model, kernel, sanitizers, end to end, guests
-	@tools/test.sh types lint format imports unit-1 unit-2 verify bench asan-build kernel asan e2e vm
+	@tools/test.sh types lint format imports unit-1 unit-2 verify bench asan-build kernel seal asan e2e vm
 
 unit: $(SETUP)
 	@tools/test.sh unit
 kernel: need-root build lab-programs vm-programs
-	@tools/test.sh kernel
+	@tools/test.sh kernel seal
 e2e: need-root build lab-programs vm-programs
 	@tools/test.sh e2e
 asan: build

@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
+const SEAL = ['test/kernel/seal-*.test.ts', 'test/kernel/wg-heal.test.ts']
+
 export default defineConfig({
   test: {
     projects: [
@@ -28,6 +30,18 @@ export default defineConfig({
         test: {
           name: 'kernel',
           include: ['test/kernel/**/*.test.ts'],
+          exclude: SEAL,
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        // Agents with real devices in real time: they mostly wait, so others may run beside them.
+        test: {
+          name: 'seal',
+          include: SEAL,
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 60_000,

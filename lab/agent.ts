@@ -133,7 +133,8 @@ export class Agent {
     await waitFor(
       'the agent to be ready',
       async () => {
-        if (this.pid === undefined) throw new Hopeless('the agent ended while it started')
+        if (this.pid === undefined)
+          throw new Hopeless(`the agent ended while it started: ${this.lab.processes.ending(this.#name)}`)
         const { code, stdout } = await this.#get('/readyz')
         if (code === 200) return true
         throw new Error(stdout)

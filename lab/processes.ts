@@ -18,6 +18,7 @@ function startTime(pid: number): string | undefined {
 /** Processes of one lab, each with a file `NAME.pid` ("pid start-time") so that a later run can end them too. */
 export class Processes {
   readonly #directory: string
+  readonly #endings = new Map<string, string>()
 
   constructor(directory: string) {
     this.#directory = directory
@@ -32,6 +33,8 @@ export class Processes {
     const child = spawn(file, args, { stdio: ['ignore', log, log], detached: true, env })
     closeSync(log)
     child.on('error', () => undefined)
+    this.#endings.delete(name)
+    child.on('exit', (code, signal) => this.#endings.set(name, signal ?? `exit status ${code}`))
     child.unref()
     if (child.pid === undefined) throw new Error(`${file} does not start`)
     writeFileSync(this.#pidFile(name), `${child.pid} ${startTime(child.pid) ?? ''}\n`)
@@ -60,6 +63,11 @@ export class Processes {
     } catch {
       return undefined
     }
+  }
+
+  /** How the last process of this name ended, of those that this program started. */
+  ending(name: string): string {
+    return this.#endings.get(name) ?? 'how is not known'
   }
 
   /** Sends one signal; false when there is no such process. */

@@ -124,9 +124,19 @@ export class Seal {
     if (this.#traffic === undefined) throw new Error('there is no load')
     const report = await this.#traffic.mark(name)
     const bad = badFlows(report)
-    if (bad !== '') throw new Error(bad)
+    if (bad !== '') throw new Error(`${bad}\n${await this.#explain()}`)
     if (report.udp.sent === 0 || report.tcp.sent === 0) throw new Error('nothing was sent')
     return report
+  }
+
+  /** What the agents have dropped and said, for who reads that a packet is lost. */
+  async #explain(): Promise<string> {
+    const parts = [this.near, this.far].map(async (agent) => {
+      const drops = agent.pid === undefined ? [] : await agent.drops(20).catch((error: unknown) => [String(error)])
+      const { dropped } = await agent.seal().catch(() => ({ dropped: [] }))
+      return `${JSON.stringify(drops)}\n${JSON.stringify(dropped)}\n${agent.log().slice(-3000)}`
+    })
+    return (await Promise.all(parts)).join('\n')
   }
 
   async endLoad(): Promise<void> {

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs the named parts, all of them whatever happens, and ends with a table and one line "N passed, N failed, N skipped". A
 # check counts as one test. First, side by side in as many lanes as there are cores, the parts that need nothing but a
-# processor and measure no time; what they print is shown one part after the other. Then the others one by one, each with the
-# machine to itself. Results of vitest stay in build/results, and what each of the first parts printed.
+# processor and measure no time; then so those that mostly wait for what they began. What they print is shown one part after
+# the other. Then the others one by one, each with the machine to itself. Results of vitest stay in build/results, and what
+# each part printed that had others beside it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 results=build/results
@@ -11,8 +12,9 @@ rm -rf "$claims" "$results/parts.tsv"
 mkdir -p "$claims"
 status=0
 
-# Those that may run side by side, the longest first, so that the lanes end together.
-SIDE_BY_SIDE='unit unit-1 unit-2 verify bench lint asan-build types format imports'
+# Those that may run side by side, the longest first, so that the lanes end together: what takes a processor, and what waits.
+WORKING='unit unit-1 unit-2 bench verify lint asan-build types format imports'
+WAITING='e2e kernel seal asan'
 
 vitest_part() { # part, project [more arguments]
   vitest run --project "$2" --reporter=default --reporter=json --outputFile.json="$results/$1.json" "${@:3}"
@@ -24,7 +26,7 @@ part() {
     lint) eslint . --max-warnings 0 ;;
     format) prettier --check --log-level warn . ;;
     imports) depcruise --config .dependency-cruiser.cjs src ;;
-    unit | bench | kernel | e2e) vitest_part "$1" "$1" ;;
+    unit | bench | kernel | seal | e2e) vitest_part "$1" "$1" ;;
     unit-[12]) vitest_part "$1" unit --shard="${1#unit-}/2" ;;
     vm) VM_REPORT="$results/vm.json" node test/vm/run.ts ;;
     asan-build) make -C native asan ;;
@@ -47,7 +49,7 @@ measure() {
 # Takes the next part that no other lane has, until there is none.
 lane() {
   local name
-  for name in "${abreast[@]}"; do
+  for name in "$@"; do
     mkdir "$claims/$name" 2>/dev/null || continue
     measure "$name" >"$results/$name.log" 2>&1 </dev/null
   done
@@ -55,28 +57,30 @@ lane() {
 
 named() { case " ${*:2} " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
-abreast=()
-for name in $SIDE_BY_SIDE; do if named "$name" "$@"; then abreast+=("$name"); fi; done
-alone=()
-for name in "$@"; do if ! named "$name" "$SIDE_BY_SIDE"; then alone+=("$name"); fi; done
-
-if [ ${#abreast[@]} -gt 0 ]; then
+abreast() { # a kind, the parts that are wanted
+  local kind=$1 name i chosen=() lanes=()
+  shift
+  for name in $kind; do if named "$name" "$@"; then chosen+=("$name"); fi; done
+  if [ ${#chosen[@]} -eq 0 ]; then return; fi
   # Each lane is a process group, so that it ends with all that it started.
   set -m
-  lanes=()
-  for ((i = 0; i < $(nproc); i++)); do lane & lanes+=($!); done
+  for ((i = 0; i < $(nproc) && i < ${#chosen[@]}; i++)); do lane "${chosen[@]}" & lanes+=($!); done
   set +m
   trap 'kill -- "${lanes[@]/#/-}" 2>/dev/null; exit 130' INT TERM
   for name in "$@"; do
-    named "$name" "${abreast[@]}" || continue
+    named "$name" "${chosen[@]}" || continue
     while [ ! -e "$claims/$name/row" ] && kill -0 "${lanes[@]}" 2>/dev/null; do sleep 0.2; done
     echo "== $name"
     cat "$results/$name.log"
   done
   wait
   trap - INT TERM
-fi
-for name in "${alone[@]}"; do
+}
+
+abreast "$WORKING" "$@"
+abreast "$WAITING" "$@"
+for name in "$@"; do
+  if named "$name" "$WORKING" "$WAITING"; then continue; fi
   echo "== $name"
   mkdir -p "$claims/$name"
   measure "$name"

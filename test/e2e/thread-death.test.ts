@@ -10,7 +10,7 @@ import { background, json, logOnFailure, reach, useSite } from '../support/lab.t
 const FILE = 'client-a.yaml'
 const NAMES = ['www.shop.example', '*.fresh.test']
 const site = useSite({
-  prefix: 'skm',
+  prefix: 'skh',
   mortal: true,
   freshCount: 20_000,
   policies: { [FILE]: namesPolicy('client-a', NAMES) },

@@ -50,7 +50,7 @@ describe('tools/test.sh', () => {
       ...['== types', 'types say', '== lint', 'lint says', '== format', 'format says'],
       ...['== imports', 'imports say', '== e2e'],
     ])
-    // What needs the machine to itself begins when all others have ended.
+    // What waits for things to happen begins when all that keeps processors busy has ended.
     expect(stdout).toContain('== e2e\n4\n')
     expect(stdout.match(/^ok .* s {2}/gm)).toHaveLength(5)
     expect([status, last]).toEqual([0, '5 passed, 0 failed, 0 skipped'])

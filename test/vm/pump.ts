@@ -17,6 +17,7 @@ import { test, wanted } from './harness.ts'
 import type { Figures } from './harness.ts'
 
 const ROUNDS = 20
+const IDLE_TURNS = 500
 
 function same(what: string, found: unknown, expected: unknown): void {
   const [a, b] = [JSON.stringify(found), JSON.stringify(expected)]
@@ -63,6 +64,21 @@ function oneRound(native: Native, path: number): void {
   for (const open of [up, event]) native.close(open)
 }
 
+/** Nothing comes, or only now and then: the wait ends by its time-out, and that of one wait may end a later one. */
+function idle(native: Native, path: number): void {
+  const bench = new Bench(native, { slots: 4, stride: 64, path })
+  const fd = native.openUdpListener({ address: LOOPBACK4, port: 0, transparent: true })
+  const up = native.openUdpUpstream({ server: LOOPBACK4, port: native.localPort(fd) })
+  native.pumpAdd(bench.pump, fd, PUMP_LISTENER, 1)
+  native.pumpAdd(bench.pump, up, PUMP_UPSTREAM, 2)
+  for (let i = 0; i < IDLE_TURNS; i++) {
+    if (i % 7 === 0) bench.sendTo(2, Buffer.from([i & 255]))
+    bench.step(1 + (i % 3))
+  }
+  native.pumpDestroy(bench.pump)
+  for (const open of [fd, up]) native.close(open)
+}
+
 /** More datagrams than the ring has buffers, from two sockets: none is lost that its socket took, none is starved. */
 function flood(native: Native, path: number): void {
   const bench = new Bench(native, { slots: 16, stride: 64, path })
@@ -101,10 +117,11 @@ export async function testPump(): Promise<void> {
     await test(`pump by ${name}`, async (): Promise<Figures> => {
       flood(native, path)
       oneRound(native, path)
+      idle(native, path)
       const before = openDescriptors()
       for (let i = 0; i < ROUNDS; i++) oneRound(native, path)
       same('descriptors', openDescriptors(), before)
-      return { rounds: ROUNDS }
+      return { rounds: ROUNDS, turns: IDLE_TURNS }
     })
   }
 }
