@@ -19,8 +19,8 @@ import { ensureRouting, removeRouting } from './routing.ts'
 const MONITOR_REST_MS = 50
 /** Rest between two looks at drops; the ring buffer holds those of the meantime. */
 const EVENTS_REST_MS = 250
-/** Rest between two looks at rules and routes that go: network managers flush what they do not know. */
-const CHANGES_REST_MS = 100
+/** Rest after a look at rules and routes that went: who takes them out again and again (network managers flush what they do not know) fills no log. */
+const CHANGES_REST_MS = 1000
 /** How often they are looked at without an event: some of what the kernel takes out it does not tell. */
 const ROUTING_MS = 15_000
 
