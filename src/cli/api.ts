@@ -40,7 +40,7 @@ export async function ask(
 }
 
 export function tellUnreachable(io: CliIo, base: string, error: unknown): void {
-  const { cause, message } = error as { cause?: { code?: string }; message?: string }
-  const why = printable(cause?.code ?? message ?? '')
+  const { code, message } = error as { code?: string; message?: string }
+  const why = printable(code ?? message ?? '')
   io.err(`sekisho: ${base}: ${ERRORS.SEKISHO_CLI_UNREACHABLE}: ${why} [SEKISHO_CLI_UNREACHABLE]\n`)
 }

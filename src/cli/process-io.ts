@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../core/clock.ts'
+import { exchange } from './exchange.ts'
 import type { CliIo } from './io.ts'
 
 const DEFAULT_COLUMNS = 80
@@ -19,20 +20,9 @@ export function processIo(): CliIo {
     inputLines: () => createInterface({ input: process.stdin, crlfDelay: Infinity }),
     readText: (path) => readFile(path, 'utf8'),
     expandPath,
-    async get(url, timeoutMs) {
-      const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: 'error' })
-      return { status: response.status, body: await response.text() }
-    },
-    async post(url, body, headers, timeoutMs) {
-      const response = await fetch(url, {
-        method: 'POST',
-        headers: { ...headers, 'content-type': 'application/json' },
-        body,
-        signal: AbortSignal.timeout(timeoutMs),
-        redirect: 'error',
-      })
-      return { status: response.status, body: await response.text() }
-    },
+    get: (url, timeoutMs) => exchange(url, { method: 'GET', timeoutMs }),
+    post: (url, body, headers, timeoutMs) =>
+      exchange(url, { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body, timeoutMs }),
     sleep: (ms) => sleep(ms),
     monotonicMs: () => systemClock.monotonicMs(),
     env: process.env,

@@ -32,11 +32,11 @@ export function fakeIo(world: World = {}): FakeIo {
     expandPath: async (path) => [path],
     async get(url) {
       const answer = world.answers?.[url]
-      if (answer === undefined) throw Object.assign(new Error('fetch failed'), { cause: { code: 'ECONNREFUSED' } })
+      if (answer === undefined) throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })
       return { status: answer.status, body: JSON.stringify(answer.body) }
     },
     async post() {
-      throw Object.assign(new Error('fetch failed'), { cause: { code: 'ECONNREFUSED' } })
+      throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })
     },
     async sleep(ms) {
       now += ms

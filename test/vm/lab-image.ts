@@ -20,8 +20,8 @@ const PROGRAMS = [
   'mount',
   'bpftool',
 ]
-/** Threads of the gate; the bundle of the agent starts them by their path. */
-const THREADS = ['worker', 'tcp', 'ledger', 'compiler']
+/** Threads of the gate, and a name server: started by their path (STARTED in bundle.ts). */
+const STARTED = ['src/worker', 'src/tcp', 'src/ledger', 'src/compiler', 'lab/servers/odd']
 
 const pathOf = (name: string): string => execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim()
 
@@ -36,7 +36,7 @@ export async function prepareLab(entries: readonly string[]): Promise<string> {
   writeFileSync(join(stage, 'etc/resolv.conf'), '')
   for (const name of PROGRAMS) addProgram(stage, pathOf(name), `/usr/bin/${name}`)
   for (const folder of ['lab', 'build/lab']) cpSync(join(ROOT, folder), join(home, folder), { recursive: true })
-  for (const name of THREADS) await bundle(`src/${name}.ts`, join(home, `src/${name}.ts`))
+  for (const name of STARTED) await bundle(`${name}.ts`, join(home, `${name}.mjs`))
   for (const entry of entries) await bundle(entry, join(home, `build/vm/${basename(entry, '.ts')}.mjs`))
   archive(stage, out)
   return out
