@@ -466,7 +466,7 @@ class SealEngine implements Engine {
     const broken = this.#probing.broken(this.#state, now)
     if (broken !== undefined) {
       this.#parts.log.warn({ slot: broken }, 'a slot receives nothing although its handshakes work; it is made again')
-      this.#feed({ kind: 'broken', slot: broken, wallMs })
+      this.#feed({ kind: 'broken', slot: broken, gone: false, wallMs })
     }
     this.#feedOfDirectory.review(now)
     if (this.#feedOfDirectory.overrun(this.#state.acknowledged, now)) this.#feed({ kind: 'republish' })

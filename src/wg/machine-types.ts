@@ -25,7 +25,7 @@ export interface MachineConfig {
   readonly quietMs: number
   /** A rotation after a compromise waits no longer than this for peers, ms. */
   readonly compromiseCapMs: number
-  /** A repair waits no longer than this for our own egress to move, ms. */
+  /** A repair of a device that is gone waits no longer than this for our own egress to move, ms. */
   readonly repairCapMs: number
   /** How long a rotation waits for peers to prove the new key before it calls itself done, ms. */
   readonly settleMs: number
@@ -49,6 +49,8 @@ export const DEFAULT_MACHINE: MachineConfig = {
 export interface Job {
   readonly slot: Slot
   readonly reason: DrainReason
+  /** A repair of a device that is gone: there is nothing to drain. */
+  readonly gone?: boolean
 }
 
 /** Where the rotation stands. Nothing of it is kept on disk: own record and kernel tell it again. */
@@ -126,8 +128,8 @@ export type WgEvent =
   /** Inner packets received on a slot so far, without probes. */
   | { readonly kind: 'traffic'; readonly slot: Slot; readonly packets: number }
   | { readonly kind: 'rotate'; readonly reason: 'Rotate' | 'Compromise'; readonly wallMs: number }
-  /** The device of a slot is gone, or receives nothing although its handshakes work. */
-  | { readonly kind: 'broken'; readonly slot: Slot; readonly wallMs: number }
+  /** The device of a slot is gone, or stands and receives nothing although its handshakes work. */
+  | { readonly kind: 'broken'; readonly slot: Slot; readonly gone: boolean; readonly wallMs: number }
   | { readonly kind: 'target'; readonly target: Target }
   /** Our record must be written again: our addresses changed, or it was removed. */
   | { readonly kind: 'republish' }

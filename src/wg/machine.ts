@@ -61,7 +61,7 @@ function next(state: WgState, event: WgEvent, now: number, effects: WgEffect[]):
     case 'rotate':
       return event.reason === 'Compromise' ? compromised(state) : asked(state)
     case 'broken':
-      return repair(state, event.slot)
+      return repair(state, { slot: event.slot, reason: 'Repair', gone: event.gone })
     case 'target': {
       if (event.target === state.target) return state
       const leavingSince = event.target === 'off' ? now : state.leavingSince
@@ -200,11 +200,16 @@ function compromised(state: WgState): WgState {
 }
 
 /** Goes before everything else, but lets a key change that was begun come to its end. */
-function repair(state: WgState, slot: Slot): WgState {
-  const { rotation } = state
-  const busy = rotation.phase !== 'idle' && rotation.slot === slot && rotation.reason === 'Repair'
-  if (busy || state.queue.some((job) => job.slot === slot && job.reason === 'Repair')) return state
-  return { ...state, queue: [{ slot, reason: 'Repair' }, ...state.queue] }
+function repair(state: WgState, job: Job): WgState {
+  const { rotation, queue } = state
+  const same = (one: Job): boolean => one.slot === job.slot && one.reason === 'Repair'
+  if (rotation.phase !== 'idle' && same(rotation)) {
+    // What was drained as it stood is gone meanwhile.
+    return job.gone !== true || rotation.gone === true ? state : { ...state, rotation: { ...rotation, gone: true } }
+  }
+  const queued = queue.find(same)
+  if (queued !== undefined && (job.gone !== true || queued.gone === true)) return state
+  return { ...state, queue: [job, ...queue.filter((one) => !same(one))] }
 }
 
 function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[]): WgState {
@@ -236,7 +241,7 @@ function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[])
         ...state,
         revision,
         drain: { slot, seq: revision, since: wallMs, reason },
-        rotation: { phase: 'draining', slot, reason, since: now, quiet: undefined },
+        rotation: { phase: 'draining', ...jobOf(rotation), since: now, quiet: undefined },
       }
       return publish(
         each(draining, now, effects, (pair) => pair),
@@ -258,6 +263,8 @@ function tick(before: WgState, wallMs: number, now: number, effects: WgEffect[])
 
 const changeKey = ({ slot, reason }: Job): WgEffect => ({ kind: reason === 'Repair' ? 'recreate' : 'newKey', slot })
 
+const jobOf = ({ slot, reason, gone }: Job): Job => ({ slot, reason, ...(gone === undefined ? {} : { gone }) })
+
 const rest = (state: WgState): Rotation => ({
   phase: 'idle',
   dueAt: nextDue(state.slots, state.config, spreadOf(`${state.uid} ${state.revision}`)).dueAt,
@@ -278,7 +285,7 @@ function begin(state: WgState, now: number): WgState {
   }
   if (job?.reason !== 'Repair' || rotation.phase === 'rekeying') return state
   if (rotation.phase === 'settling') return { ...state, queue, rotation: { phase: 'waiting', ...job, since: now } }
-  const later: Job = { slot: rotation.slot, reason: rotation.reason }
+  const later = jobOf(rotation)
   const rotations = rotation.reason === 'Repair' || rotation.slot === job.slot ? queue : [later, ...queue]
   if (rotation.reason === 'Repair') return state
   return { ...state, queue: rotations, rotation: { phase: 'waiting', ...job, since: now } }

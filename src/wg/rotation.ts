@@ -93,10 +93,12 @@ export function advance(rotation: Rotation, facts: RotationFacts, config: Machin
         : undefined
     case 'draining': {
       const waited = now - rotation.since
-      if (rotation.reason === 'Repair') {
+      if (rotation.gone === true) {
         return census.onSlot.count === 0 || waited >= config.repairCapMs ? 'rekey' : undefined
       }
-      if (waited >= config.compromiseCapMs && overrides(rotation.reason, facts, config)) return 'rekey'
+      // That a device receives nothing is a judgement, and who judged wrong must lose nothing either.
+      const cap = rotation.reason === 'Repair' ? LOUD_DRAIN_MS : config.compromiseCapMs
+      if (waited >= cap && overrides(rotation.reason, facts, config)) return 'rekey'
       const quiet = isQuiet(rotation, census.singles, config.quietMs, now)
       const clear = census.unproven.count + census.onSlot.count + census.unheard.count === 0
       return facts.published && quiet && clear ? 'rekey' : undefined

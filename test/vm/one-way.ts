@@ -10,8 +10,8 @@ import { badFlows } from './mesh/traffic.ts'
 
 /** A slot is so for this long before its device is made again, ms: `brokenAfterMs` of the engine. */
 const BROKEN_MS = 10_000
-/** From there until it is made and counted, ms. */
-const MADE_MS = 3_000
+/** From there until it is drained (`quietMs` of the machine), made and counted, ms. */
+const MADE_MS = 8_000
 
 /**
  * What comes in from this very device is dropped after decryption. By the number of the interface: a device made again under

@@ -55,6 +55,8 @@ function stateOf(peer: Pair, change: Partial<WgState>): WgState {
   }
 }
 
+const repairing = { phase: 'draining', slot: 1, reason: 'Repair', quiet: undefined } as const
+
 describe('a slot whose key is being changed', () => {
   const rekeying = { phase: 'rekeying', slot: 1, reason: 'Rotate', since: NOW, askedAt: NOW } as const
 
@@ -67,11 +69,52 @@ describe('a slot whose key is being changed', () => {
   })
 
   it('is left before the key changes, when it was still sent through', () => {
-    const draining = { phase: 'draining', slot: 1, reason: 'Repair', since: NOW - 10_000, quiet: undefined } as const
+    const draining = { ...repairing, gone: true, since: NOW - 10_000 } as const
     const suspect = { ...working, lost: 3 }
     const state = stateOf(pair({ egress: 1, tunnels: [suspect, working] }), { rotation: draining })
     const { effects } = step(state, { kind: 'tick', wallMs: WALL }, NOW)
     expect(effects.map(({ kind }) => kind).filter((kind) => kind !== 'kick')).toEqual(['egress', 'recreate'])
+  })
+})
+
+describe('a device that stands and receives nothing', () => {
+  const since = NOW - 6_000
+  const quiet = { packets: 0, at: since }
+  const tickOf = (peer: Partial<Pair>, more: object = {}): readonly string[] => {
+    const rotation = { ...repairing, since, quiet, gone: false, ...more } as const
+    return step(stateOf(pair(peer), { rotation }), { kind: 'tick', wallMs: WALL }, NOW).effects.map(({ kind }) => kind)
+  }
+  const there = { announced: { ...said, egress: 1, ack: since + 1 } } as const
+
+  it('is made again when nobody sends there any more', () => {
+    expect(tickOf({ announced: { ...said, ack: since + 1 } })).toEqual(['recreate'])
+  })
+
+  it('is drained first, as for a new key: it may carry what others send', () => {
+    expect(tickOf(there)).toEqual([])
+    expect(tickOf({ announced: { ...said, ack: since - 1 } })).toEqual([])
+    const loud = { quiet: { packets: 7, at: NOW - 1_000 } }
+    expect(tickOf({ announced: { ...said, ack: since + 1 } }, loud)).toEqual([])
+  })
+
+  it('is not waited with for ever', () => {
+    expect(tickOf(there, { since: NOW - 14_900 })).toEqual([])
+    expect(tickOf(there, { since: NOW - 15_000 })).toEqual(['recreate'])
+  })
+
+  it('is made again at once when it is deleted meanwhile', () => {
+    const before = stateOf(pair(there), { rotation: { ...repairing, since, quiet, gone: false } })
+    const { state } = step(before, { kind: 'broken', slot: 1, gone: true, wallMs: WALL }, NOW)
+    expect(step(state, { kind: 'tick', wallMs: WALL }, NOW).effects.map(({ kind }) => kind)).toEqual(['recreate'])
+  })
+
+  it('is one repair, however often it is found, and in a queue too', () => {
+    const rotation = { phase: 'rekeying', slot: 0, reason: 'Rotate', since: NOW, askedAt: NOW } as const
+    let state = stateOf(pair({}), { rotation })
+    for (const gone of [false, false, true, false]) {
+      state = step(state, { kind: 'broken', slot: 1, gone, wallMs: WALL }, NOW).state
+    }
+    expect(state.queue).toEqual([{ slot: 1, reason: 'Repair', gone: true }])
   })
 })
 

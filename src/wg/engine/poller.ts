@@ -196,7 +196,7 @@ export class Poller {
         feed({ kind: 'probe', uid, slot, answered: false })
       }
     }
-    feed({ kind: 'broken', slot, wallMs: clock.wallMs() })
+    feed({ kind: 'broken', slot, gone: true, wallMs: clock.wallMs() })
     tick()
   }
 

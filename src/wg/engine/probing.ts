@@ -43,7 +43,11 @@ interface Track {
   askedAt: number
   fullAt: number
   bytes: number
+  /** When the last question was asked that was answered. */
+  answeredAt: number
   lossSince: number | undefined
+  /** When an answer came after a loss. */
+  recoveredAt: number
   /** When the first question was asked that came after the last answer. */
   openSince: number | undefined
   /** Asked out of turn since then. */
@@ -71,6 +75,15 @@ const sameTerms = (a: Terms | undefined, b: Terms): boolean =>
   a.size === b.size &&
   a.target === b.target &&
   a.leavingSince === b.leavingSince
+
+/**
+ * Since when a slot of a peer loses all while the other one carries, ms. A peer whose agent was away loses on both, and one of them
+ * answers first when it is back.
+ */
+function aloneSince({ lossSince }: Track, other: Track): number | undefined {
+  if (lossSince === undefined || other.lossSince !== undefined || other.answeredAt < lossSince) return undefined
+  return Math.max(lossSince, other.recoveredAt)
+}
 
 /** Nothing was asked since the last answer. */
 const UNASKED = { lossSince: undefined, openSince: undefined, doubts: 0 } as const
@@ -185,7 +198,7 @@ export class Probing {
         const track = tracks[slot]
         const { key } = pair.tunnels[slot]
         if (key !== track.key) {
-          this.#unask(track, slot)
+          this.#unask(track, slot, now)
           Object.assign(track, { key, since: now, askedAt: now - idleProbeMs })
           this.#newUntil = now + NEW_MS
         }
@@ -232,12 +245,13 @@ export class Probing {
     return openSince + DOUBT_MS + 2 * (this.of(uid, slot).rttMs ?? 0)
   }
 
-  #unask(track: Track, slot: Slot): void {
+  #unask(track: Track, slot: Slot, now: number): void {
     track.openSince = undefined
     track.doubts = 0
     if (track.lossSince === undefined) return
     track.lossSince = undefined
     this.#losing[slot].delete(track)
+    track.recoveredAt = now
   }
 
   /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
@@ -251,7 +265,8 @@ export class Probing {
     if (result.answered) {
       this.counts.answered++
       probes.rttMs = result.rttMs
-      this.#unask(track, result.slot)
+      track.answeredAt = asked
+      this.#unask(track, result.slot, now)
     } else {
       this.counts.lost++
       probes.lost++
@@ -282,8 +297,8 @@ export class Probing {
   }
 
   /**
-   * A slot whose handshakes work and that still carries nothing of most peers, while the other slot carries it: its device is
-   * broken. Peers that are about to change the key of the slot, or did and have not told yet, look the same for a while.
+   * A slot whose handshakes work and that still carries nothing of most peers, while the other slot carries it, for
+   * `brokenAfterMs`: its device is broken. Peers that are about to change the key of the slot, or did and have not told yet, look the same for a while.
    */
   broken(state: WgState, now: number): Slot | undefined {
     return SLOTS.find((slot) => {
@@ -296,7 +311,8 @@ export class Probing {
         if (!pair.probes || !everProven(pair, slot) || !usable(pair, otherSlot(slot), now)) continue
         if (drainOf(pair, now)?.slot === slot) continue
         judged++
-        const since = this.#at(place, pair)?.tracks[slot].lossSince
+        const tracks = this.#at(place, pair)?.tracks
+        const since = tracks && aloneSince(tracks[slot], tracks[otherSlot(slot)])
         const long = since !== undefined && now - since >= this.#tuning.brokenAfterMs
         if (long && pair.tunnels[slot].lost >= PROBES_LOST) lost++
       }
@@ -321,6 +337,8 @@ export class Probing {
         askedAt: now - spread * idleProbeMs,
         fullAt: now + spread * fullProbeMs,
         bytes: 0,
+        answeredAt: Number.NEGATIVE_INFINITY,
+        recoveredAt: Number.NEGATIVE_INFINITY,
         ...UNASKED,
       }
     }

@@ -25,6 +25,8 @@ type Event =
   | { readonly kind: 'answer' | 'loss' | 'key' | 'gone key' | 'handshake' | 'our key' | 'traffic' | 'egress' | 'mode' }
   | { readonly kind: 'rotation' | 'target' | 'born' | 'leave' | 'come' }
 
+type Said = 'answer' | 'loss' | 'handshake'
+
 const wait = fc.record({
   kind: fc.constant('wait' as const),
   ms: fc.oneof(fc.integer({ min: 100, max: 1_500 }), fc.constantFrom(11_000, 62_000, 175_000)),
@@ -188,32 +190,65 @@ describe('a look that passes over who is not due', () => {
     expect(asked.size).toBe(2 * PEERS)
   })
 
-  it('finds a slot broken, and a tunnel new, also after many looks', () => {
+  /** All peers proven in both slots, for so long that nothing is new. */
+  function settled(): {
+    world: World
+    probing: Probing
+    look: (ms: number) => void
+    all: (kind: Said, slot: Slot) => void
+  } {
     const world = new World()
     const probing = new Probing(DEFAULT_TUNING)
     const prober = { ask: () => undefined } as unknown as Prober
-    const lose = (): void => {
-      for (let i = 0; i < PEERS; i++) world.happen({ kind: 'loss' }, i, 0, [probing])
-    }
     const look = (ms: number): void => {
       for (const end = world.now + ms; world.now < end; world.now += ASK_MS) {
         probing.askDue(world.state, prober, world.now)
       }
     }
+    const all = (kind: Said, slot: Slot): void => {
+      for (let i = 0; i < PEERS; i++) world.happen({ kind }, i, slot, [probing])
+    }
     look(130_000)
-    for (let i = 0; i < PEERS; i++) {
-      for (const slot of [0, 1] as const) world.happen({ kind: 'handshake' }, i, slot, [probing])
-    }
-    expect(probing.transitional(world.state, world.now)).toBe(false)
+    for (const slot of [0, 1] as const) all('handshake', slot)
     expect(probing.broken(world.state, world.now)).toBeUndefined()
-    for (let i = 0; i < 3; i++) {
+    return { world, probing, look, all }
+  }
+
+  it('finds a slot broken that loses what the other one carries, and a tunnel new, also after many looks', () => {
+    const { world, probing, look, all } = settled()
+    expect(probing.transitional(world.state, world.now)).toBe(false)
+    all('loss', 0)
+    for (let waited = 0; waited < DEFAULT_TUNING.brokenAfterMs; waited += 2_000) {
+      expect(probing.broken(world.state, world.now)).toBeUndefined()
       look(2_000)
-      lose()
+      all('loss', 0)
+      all('answer', 1)
     }
-    look(DEFAULT_TUNING.brokenAfterMs)
     expect(probing.broken(world.state, world.now)).toBe(0)
     world.happen({ kind: 'key' }, 1, 0, [probing])
     look(ASK_MS)
     expect(probing.transitional(world.state, world.now)).toBe(true)
+  })
+
+  it.each<Slot>([0, 1])('takes peers that were away for peers, also when slot %i answers first', (first) => {
+    const { world, probing, look, all } = settled()
+    const last = first === 0 ? 1 : 0
+    // One slot is asked seldom when there is no traffic: it seems to work for longer.
+    all('loss', last)
+    for (let waited = 0; waited < 3 * DEFAULT_TUNING.brokenAfterMs; waited += 1_000) {
+      look(1_000)
+      all('loss', last)
+      if (waited > DEFAULT_TUNING.brokenAfterMs) all('loss', first)
+      expect(probing.broken(world.state, world.now)).toBeUndefined()
+    }
+    all('answer', first)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    look(DEFAULT_TUNING.brokenAfterMs - 2_000)
+    all('loss', last)
+    all('answer', first)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    look(2_500)
+    all('loss', last)
+    expect(probing.broken(world.state, world.now)).toBe(last)
   })
 })
