@@ -48,6 +48,8 @@ interface Track {
   lossSince: number | undefined
   /** When an answer came after a loss. */
   recoveredAt: number
+  /** The peer's key when it said last that it is about to change it. */
+  drained: string | undefined
   /** When the first question was asked that came after the last answer. */
   openSince: number | undefined
   /** Asked out of turn since then. */
@@ -77,13 +79,17 @@ const sameTerms = (a: Terms | undefined, b: Terms): boolean =>
   a.leavingSince === b.leavingSince
 
 /**
- * Since when a slot of a peer loses all while the other one carries, ms. A peer whose agent was away loses on both, and one of them
+ * How long a slot of a peer has lost all while the other one answered, ms. A peer whose agent was away loses on both, and one of them
  * answers first when it is back.
  */
-function aloneSince({ lossSince }: Track, other: Track): number | undefined {
-  if (lossSince === undefined || other.lossSince !== undefined || other.answeredAt < lossSince) return undefined
-  return Math.max(lossSince, other.recoveredAt)
+function aloneMs({ lossSince }: Track, other: Track): number {
+  if (lossSince === undefined || other.lossSince !== undefined) return 0
+  return other.answeredAt - Math.max(lossSince, other.recoveredAt)
 }
+
+/** Handshakes with the keys that are current work. That a question was answered ever is not asked: our agent may be new. */
+const shakes = ({ tunnels }: Pair, slot: Slot, now: number): boolean =>
+  tunnels[slot].key !== undefined && tunnels[slot].handshaken && now - tunnels[slot].freshAt <= HANDSHAKE_STALE_MS
 
 /** Nothing was asked since the last answer. */
 const UNASKED = { lossSince: undefined, openSince: undefined, doubts: 0 } as const
@@ -194,6 +200,8 @@ export class Probing {
       let restsUntil = Number.POSITIVE_INFINITY
       const { tracks } = peer
       const traffic = peer.trafficUntil > now
+      // Also the slot that works: it tells whether the other one or the peer's agent is at fault.
+      const losing = pair.tunnels[0].lost > 0 || pair.tunnels[1].lost > 0
       for (const slot of SLOTS) {
         const track = tracks[slot]
         const { key } = pair.tunnels[slot]
@@ -204,7 +212,7 @@ export class Probing {
         }
         const proven = slotState(pair, slot, now) === 'proven'
         const young = now - track.since < NEW_MS
-        const fast = traffic || pair.tunnels[slot].lost > 0 || (!proven && (everProven(pair, slot) || young))
+        const fast = traffic || losing || (!proven && (everProven(pair, slot) || young))
         const stepping =
           (young && !everProven(pair, slot)) || (pressing(state, now, track.since) && !arrived(pair, state))
         const period = stepping ? stepMs : fast ? probeMs : restMs
@@ -256,9 +264,10 @@ export class Probing {
 
   /** Handed on by the prober. False: it was asked before one of the two keys changed, and says nothing of these. */
   result(result: ProbeResult, state: WgState, now: number): boolean {
-    const track = this.#peers.get(result.uid)?.tracks[result.slot]
+    const tracks = this.#peers.get(result.uid)?.tracks
+    const track = tracks?.[result.slot]
     const key = state.peers.get(result.uid)?.tunnels[result.slot].key
-    if (track === undefined || key !== track.key) return false
+    if (tracks === undefined || track === undefined || key !== track.key) return false
     const asked = now - (result.answered ? result.rttMs : LOST_MS)
     if (asked < Math.max(track.since, state.slots[result.slot].bornAt)) return false
     const probes = this.#probesOf(result.uid)[result.slot]
@@ -266,6 +275,9 @@ export class Probing {
       this.counts.answered++
       probes.rttMs = result.rttMs
       track.answeredAt = asked
+      track.drained = undefined
+      const { drain } = result.announcement
+      if (drain !== null) tracks[drain.slot].drained = tracks[drain.slot].key
       this.#unask(track, result.slot, now)
     } else {
       this.counts.lost++
@@ -298,7 +310,8 @@ export class Probing {
 
   /**
    * A slot whose handshakes work and that still carries nothing of most peers, while the other slot carries it, for
-   * `brokenAfterMs`: its device is broken. Peers that are about to change the key of the slot, or did and have not told yet, look the same for a while.
+   * `brokenAfterMs`: its device is broken. A peer that can be reached through it says that it is not, also one that has no other.
+   * Peers that are about to change their key of the slot, or did and have not told yet, say nothing.
    */
   broken(state: WgState, now: number): Slot | undefined {
     return SLOTS.find((slot) => {
@@ -307,14 +320,15 @@ export class Probing {
       if (this.#losing[slot].size === 0) return false
       let [judged, lost, place] = [0, 0, -1]
       for (const pair of state.peers) {
-        place++
-        if (!pair.probes || !everProven(pair, slot) || !usable(pair, otherSlot(slot), now)) continue
-        if (drainOf(pair, now)?.slot === slot) continue
+        const tracks = this.#at(++place, pair)?.tracks
+        if (tracks === undefined || !pair.probes || !shakes(pair, slot, now)) continue
+        const { key, lost: questions } = pair.tunnels[slot]
+        if (drainOf(pair, now)?.slot === slot || tracks[slot].drained === key) continue
+        const carries = usable(pair, slot, now)
+        if (!carries && !usable(pair, otherSlot(slot), now)) continue
         judged++
-        const tracks = this.#at(place, pair)?.tracks
-        const since = tracks && aloneSince(tracks[slot], tracks[otherSlot(slot)])
-        const long = since !== undefined && now - since >= this.#tuning.brokenAfterMs
-        if (long && pair.tunnels[slot].lost >= PROBES_LOST) lost++
+        const alone = aloneMs(tracks[slot], tracks[otherSlot(slot)])
+        if (!carries && questions >= PROBES_LOST && alone >= this.#tuning.brokenAfterMs) lost++
       }
       if (lost * 2 <= judged) return false
       this.#repairedAt[slot] = now
@@ -339,6 +353,7 @@ export class Probing {
         bytes: 0,
         answeredAt: Number.NEGATIVE_INFINITY,
         recoveredAt: Number.NEGATIVE_INFINITY,
+        drained: undefined,
         ...UNASKED,
       }
     }

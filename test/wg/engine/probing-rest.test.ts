@@ -4,10 +4,19 @@ import { PeersByKey } from '../../../src/wg/engine/by-key.ts'
 import { ASK_MS, Probing } from '../../../src/wg/engine/probing.ts'
 import { DEFAULT_TUNING } from '../../../src/wg/engine/types.ts'
 import type { WgState } from '../../../src/wg/machine-types.ts'
-import { ABSENT, forgetProof, hear, observeProbe, observeStamp, withTunnel, type Pair } from '../../../src/wg/pair.ts'
+import {
+  ABSENT,
+  forgetProof,
+  hear,
+  observeProbe,
+  observeStamp,
+  withTunnel,
+  type Announcement,
+  type Pair,
+} from '../../../src/wg/pair.ts'
 import { PeerTable } from '../../../src/wg/peer-table.ts'
 import type { Prober, ProbeResult } from '../../../src/wg/seams.ts'
-import type { Slot } from '../../../src/wg/slots.ts'
+import type { Drain, Slot } from '../../../src/wg/slots.ts'
 
 const PEERS = 4
 const START = 10_000_000
@@ -60,6 +69,14 @@ class World {
     if (pair !== undefined) this.state = { ...this.state, peers: this.state.peers.with(make(pair)) }
   }
 
+  answer(i: number, slot: Slot, drain: Drain | null, all: readonly Probing[]): void {
+    const { state, now } = this
+    const announcement: Announcement = { sequence: now, mode: 'active', leaving: false, ack: 0, egress: 0, drain }
+    const result: ProbeResult = { uid: `uid-${i}`, slot, answered: true, rttMs: i * 300, announcement }
+    for (const probing of all) probing.result(result, state, now)
+    this.change(i, (one) => hear(observeProbe(one, slot, true), announcement, now))
+  }
+
   happen({ kind }: Event, i: number, slot: Slot, all: readonly Probing[]): void {
     const { state, now } = this
     const uid = `uid-${i}`
@@ -68,12 +85,12 @@ class World {
         break
       case 'answer':
       case 'loss': {
-        const announcement = { sequence: now, mode: 'active', leaving: false, ack: 0, egress: 0, drain: null } as const
-        const result: ProbeResult =
-          kind === 'loss' ? { uid, slot, answered: false } : { uid, slot, answered: true, rttMs: i * 300, announcement }
-        for (const probing of all) probing.result(result, state, now)
-        this.change(i, (one) => observeProbe(one, slot, kind === 'answer'))
-        if (kind === 'answer') this.change(i, (one) => hear(one, announcement, now))
+        if (kind === 'answer') {
+          this.answer(i, slot, null, all)
+          break
+        }
+        for (const probing of all) probing.result({ uid, slot, answered: false }, state, now)
+        this.change(i, (one) => observeProbe(one, slot, false))
         break
       }
       case 'traffic': {
@@ -218,9 +235,10 @@ describe('a look that passes over who is not due', () => {
     const { world, probing, look, all } = settled()
     expect(probing.transitional(world.state, world.now)).toBe(false)
     all('loss', 0)
-    for (let waited = 0; waited < DEFAULT_TUNING.brokenAfterMs; waited += 2_000) {
+    // An answer tells of when it was asked for, a second before.
+    for (let waited = 0; waited < DEFAULT_TUNING.brokenAfterMs + 1_000; waited += 1_000) {
       expect(probing.broken(world.state, world.now)).toBeUndefined()
-      look(2_000)
+      look(1_000)
       all('loss', 0)
       all('answer', 1)
     }
@@ -228,6 +246,96 @@ describe('a look that passes over who is not due', () => {
     world.happen({ kind: 'key' }, 1, 0, [probing])
     look(ASK_MS)
     expect(probing.transitional(world.state, world.now)).toBe(true)
+  })
+
+  it('takes a peer that is reached through the slot for a witness, also one that has no other slot', () => {
+    const { world, probing, look, all } = settled()
+    for (let waited = 0; waited < 2 * DEFAULT_TUNING.brokenAfterMs; waited += 1_000) {
+      look(1_000)
+      all('loss', 1)
+      for (let i = 1; i < PEERS; i++) world.happen({ kind: 'answer' }, i, 0, [probing])
+      world.happen({ kind: 'loss' }, 0, 0, [probing])
+      world.happen({ kind: 'answer' }, 0, 1, [probing])
+      expect(probing.broken(world.state, world.now)).not.toBe(0)
+    }
+  })
+
+  it('finds a slot broken that carried nothing since the agent started', () => {
+    const { world, probing, look, all } = settled()
+    for (const one of world.state.peers) {
+      const silent = withTunnel(one, 0, { answered: false })
+      world.state = { ...world.state, peers: world.state.peers.with(silent) }
+    }
+    const carry = (ms: number): void => {
+      for (let waited = 0; waited < ms; waited += 1_000) {
+        all('loss', 0)
+        look(1_000)
+        all('answer', 1)
+      }
+    }
+    carry(DEFAULT_TUNING.brokenAfterMs - 1_000)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    carry(3_000)
+    expect(probing.broken(world.state, world.now)).toBe(0)
+  })
+
+  it('waits for the new key of a peer that told of its drain, and of no other', () => {
+    const { world, probing, look, all } = settled()
+    const carry = (ms: number, drain: Drain | null): void => {
+      for (let waited = 0; waited < ms; waited += 1_000) {
+        look(1_000)
+        all('loss', 0)
+        for (let i = 0; i < PEERS; i++) world.answer(i, 1, drain, [probing])
+      }
+    }
+    carry(2_000, { slot: 0, seq: 1, since: 1, reason: 'Rotate' })
+    carry(60_000, null)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    for (let i = 0; i < PEERS; i++) {
+      world.happen({ kind: 'key' }, i, 0, [probing])
+      look(ASK_MS)
+      world.happen({ kind: 'handshake' }, i, 0, [probing])
+    }
+    carry(DEFAULT_TUNING.brokenAfterMs, null)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    carry(4_000, null)
+    expect(probing.broken(world.state, world.now)).toBe(0)
+  })
+
+  it('asks the slot that works as often as the one that does not: which of them it is, is known from both', () => {
+    const { world, probing } = settled()
+    const asked: string[] = []
+    const prober = { ask: (uid: string, slot: Slot) => asked.push(`${uid} ${slot}`) } as unknown as Prober
+    const look = (): void => {
+      for (const end = world.now + 5_000; world.now < end; world.now += ASK_MS)
+        probing.askDue(world.state, prober, world.now)
+    }
+    look()
+    expect(asked.filter((text) => text === 'uid-0 1').length).toBeLessThanOrEqual(1)
+    world.happen({ kind: 'loss' }, 0, 0, [probing])
+    asked.length = 0
+    look()
+    expect(asked.filter((text) => text === 'uid-0 1').length).toBeGreaterThanOrEqual(4)
+    expect(asked.filter((text) => text === 'uid-1 1').length).toBeLessThanOrEqual(1)
+  })
+
+  it('takes an agent that speaks for a moment only for one that is away', () => {
+    const { world, probing, look, all } = settled()
+    const away = (ms: number): void => {
+      for (let waited = 0; waited < ms; waited += 1_000) {
+        look(1_000)
+        all('loss', 0)
+        all('loss', 1)
+      }
+    }
+    away(30_000)
+    all('answer', 1)
+    // Not asked again for ten seconds.
+    look(DEFAULT_TUNING.brokenAfterMs + 500)
+    all('loss', 0)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    away(20_000)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
   })
 
   it.each<Slot>([0, 1])('takes peers that were away for peers, also when slot %i answers first', (first) => {
@@ -247,8 +355,10 @@ describe('a look that passes over who is not due', () => {
     all('loss', last)
     all('answer', first)
     expect(probing.broken(world.state, world.now)).toBeUndefined()
-    look(2_500)
+    look(4_000)
     all('loss', last)
+    expect(probing.broken(world.state, world.now)).toBeUndefined()
+    all('answer', first)
     expect(probing.broken(world.state, world.now)).toBe(last)
   })
 })
