@@ -201,14 +201,15 @@ export class Poller {
   }
 
   async #ownSettings(slot: Slot, dump: WgDevice): Promise<void> {
-    const { driver, options, state, feed, clock } = this.#p
+    const { driver, options, state, feed, clock, jobs } = this.#p
     const [name, listenPort] = [options.devices[slot], options.ports[slot]]
     const { fwmark } = options
     if (dump.listenPort !== listenPort || dump.fwmark !== fwmark) {
       await driver.configure(name, { listenPort, fwmark })
       this.repairs.device++
     }
-    if (dump.publicKey === state().slots[slot].publicKey) return
+    // A change that has to be tried again tells of its key when all of it is done.
+    if (jobs.changesKey(slot) || dump.publicKey === state().slots[slot].publicKey) return
     // Somebody set another key, or took it away. What is there now is ours, and must be told.
     const publicKey = dump.publicKey ?? (await driver.rotateKey(name))
     this.repairs.key++

@@ -67,6 +67,11 @@ export class SlotJobs {
     return this.#busy[slot] > 0
   }
 
+  /** From the order to change the key until that is told, also between two attempts. */
+  changesKey(slot: Slot): boolean {
+    return this.#keys[slot]
+  }
+
   changes(slot: Slot): number {
     return this.#changes[slot]
   }

@@ -218,6 +218,27 @@ describe('what others do to the kernel is mended within two seconds, and counted
     }
   })
 
+  it('a device that is deleted, when routes through it can be had only at the sixth attempt', async () => {
+    const world = await meshed()
+    let failed = 0
+    const done: string[] = []
+    world.hook = (index, what) => {
+      if (index !== 0 || !what.includes('slotReplaced') || !what.endsWith(' before')) return
+      if (what.startsWith('routing') && failed < 5) {
+        failed++
+        throw new Error('made to fail')
+      }
+      done.push(what)
+    }
+    world.kernel(0).deleteDevice(1)
+    await world.clock.until(() => done.length > 0, 60_000)
+    await world.clock.until(() => world.sealed && world.idle, 120_000)
+    expect(failed).toBe(5)
+    // Sockets are bound to the number of an interface.
+    expect(done).toEqual(expect.arrayContaining(['routing.slotReplaced before', 'prober.slotReplaced before']))
+    expect(world.sealed && world.idle).toBe(true)
+  })
+
   it('a device that is deleted before the sessions of a compromised key could be ended', async () => {
     const world = await meshed()
     let failed = 0
