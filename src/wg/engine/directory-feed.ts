@@ -24,6 +24,8 @@ export class DirectoryFeed {
   lost: string | undefined
   heardAt: number
   completeAt: number | undefined
+  /** Our own record was in the directory when it was first complete. */
+  knewUs = false
   /** By UID: when its record was last another, monotonic ms. */
   readonly changedAt = new Map<string, number>()
   readonly refused = new Map<string, Refused>()
@@ -138,7 +140,10 @@ export class DirectoryFeed {
           this.#handlers?.own(change.record)
           break
         case 'complete':
-          this.completeAt ??= this.heardAt
+          if (this.completeAt === undefined) {
+            this.completeAt = this.heardAt
+            this.knewUs = this.own !== undefined
+          }
           this.#whenComplete()
           this.#handlers?.complete()
           break

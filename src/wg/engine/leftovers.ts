@@ -12,7 +12,7 @@ export interface LeftoversParts {
   readonly routes: RouteKeeper
   readonly clock: EngineClock
   readonly faults: Faults
-  readonly tuning: Pick<EngineTuning, 'graceMs'>
+  readonly tuning: Pick<EngineTuning, 'graceMs' | 'emptiedGraceMs'>
 }
 
 /** When what an earlier run left of peers that nobody knows any more may go: all who exist are known, and the grace is over. */
@@ -57,6 +57,9 @@ export class Leftovers {
   }
 
   #graceOver(completeAt: number): boolean {
-    return this.#p.clock.monotonicMs() - completeAt >= this.#p.tuning.graceMs
+    const { clock, feed, tuning } = this.#p
+    // Peers whose agents are away cannot publish again what was lost with our record; their kernels go on.
+    const emptied = !feed.knewUs && this.#foundKeys.some(({ size }) => size > 0)
+    return clock.monotonicMs() - completeAt >= (emptied ? tuning.emptiedGraceMs : tuning.graceMs)
   }
 }

@@ -29,6 +29,8 @@ export interface EngineTuning {
   readonly startWaitMs: number
   /** What an earlier run left and no record claims stays this long after the directory is complete. */
   readonly graceMs: number
+  /** The same where the directory has lost our record too, and so perhaps those of others. */
+  readonly emptiedGraceMs: number
   /** Questions through a tunnel with traffic, or not proven; of others; and of full size. */
   readonly probeMs: number
   readonly idleProbeMs: number
@@ -51,6 +53,7 @@ export const DEFAULT_TUNING: EngineTuning = {
   repairTickMs: 100,
   startWaitMs: 5_000,
   graceMs: 15_000,
+  emptiedGraceMs: 10 * 60_000,
   probeMs: 1_000,
   idleProbeMs: 10_000,
   fullProbeMs: 60_000,

@@ -117,6 +117,43 @@ describe('a restart', () => {
     ])
   })
 
+  it('keeps peers that are away for ten minutes where the directory has lost its own record as theirs', async () => {
+    const world = await meshed()
+    await world.stop(0)
+    await world.stop(1)
+    for (const node of ['node-0', 'node-1']) world.directory.remove(node)
+    await world.clock.advance(10_000)
+    await world.start(0)
+    const known = (): boolean[] => [
+      world
+        .kernel(0)
+        .device(0)
+        ?.peers.has(world.key(1, 0) ?? '') === true,
+      world.kernel(0).routes.has(world.kernel(1).prefix),
+    ]
+    await world.clock.advance(9 * 60_000)
+    expect(known()).toEqual([true, true])
+    // Node 2 was told that the two are gone, and believed it.
+    expect(world.net.losses.filter(({ from, to }) => from !== 2 && to !== 2)).toEqual([])
+    await world.clock.advance(2 * 60_000)
+    expect(known()).toEqual([false, false])
+  })
+
+  it('forgets a peer that only its own record has outlived after the usual grace', async () => {
+    const world = await meshed()
+    await world.stop(0)
+    await world.stop(1)
+    world.directory.remove('node-1')
+    await world.start(0)
+    await world.clock.advance(60_000)
+    expect(
+      world
+        .kernel(0)
+        .device(0)
+        ?.peers.has(world.key(1, 0) ?? ''),
+    ).toBe(false)
+  })
+
   it('removes nothing while the directory is lost', async () => {
     const world = await meshed()
     await world.stop(0)
