@@ -353,6 +353,25 @@ describe('what others break', () => {
     ip('link', 'set', 'eth0', 'mtu', '1500')
     expect(await peer.call('check')).toEqual(['mtu', 'mtu'])
   })
+
+  it('an underlay that is gone for a moment leaves the MTU as it is', async () => {
+    ip('link', 'set', 'eth0', 'mtu', '9000')
+    expect(await peer.call('check')).toEqual(['mtu', 'mtu'])
+    const large = await peer.call<number>('mtu')
+    expect(large).toBe(8912)
+    // It takes the default routes with it.
+    ip('link', 'set', 'eth0', 'down')
+    expect(ip('route', 'show', 'default')).toBe('')
+    await peer.call('check')
+    expect(await peer.call('mtu')).toBe(large)
+    expect(ip('-o', 'link', 'show', 'dev', 'kwg0')).toContain(` mtu ${large} `)
+    ip('link', 'set', 'eth0', 'mtu', '1500', 'up')
+    ip('address', 'replace', 'fd00::1/64', 'dev', 'eth0', 'nodad')
+    ip('route', 'replace', 'default', 'via', '192.168.0.254')
+    ip('-6', 'route', 'replace', 'default', 'via', 'fd00::254')
+    expect(await peer.call('check')).toEqual(expect.arrayContaining(['mtu', 'mtu']))
+    expect(await peer.call('mtu')).toBe(1408)
+  })
 })
 
 describe('watching', () => {

@@ -359,7 +359,9 @@ class KernelRouting implements Routing {
 
   async #follow(running: Running): Promise<void> {
     const { connection, ground } = running
-    this.#underlay = await followUnderlay(connection, this.#options, ground.families)
+    const underlay = await followUnderlay(connection, this.#options, ground.families)
+    // An underlay that is gone for a moment comes back as it was. Pods keep a smaller path MTU for ten minutes.
+    if (underlay.mtu !== undefined || this.#underlay?.mtu === undefined) this.#underlay = underlay
     // The main table may have a route to each node, and nothing waits for what is told of pods.
     const now = this.#deps.clock.monotonicMs()
     if (now - this.#podsAt < WHOLE_CHECK_MS) return
