@@ -20,6 +20,9 @@ export interface Adoption {
   readonly wallMs: number
 }
 
+/** No key is older than its kernel, whatever a clock says that was set since: `now` is the time since the boot, ms. */
+export const ageOf = (since: number, wallMs: number, now: number): number => Math.min(Math.max(0, wallMs - since), now)
+
 /**
  * The state at the start of the agent, from what the kernel and our own record say. A key that is not the published one was
  * made just before a crash: it is published, and the rotation goes on to settle. A drain that is published goes on.
@@ -31,7 +34,7 @@ export function adopt({ uid, bootId, config, keys, found, own, target, wallMs }:
   const slot = (id: Slot): OwnSlot => {
     const said = known(id)
     if (said !== undefined) {
-      const age = Math.max(0, wallMs - said.since)
+      const age = ageOf(said.since, wallMs, now)
       return {
         publicKey: said.publicKey,
         generation: said.gen,

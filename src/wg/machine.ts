@@ -1,3 +1,4 @@
+import { ageOf } from './adopt.ts'
 import { takeCensus } from './census.ts'
 import { MOST_REVISIONS, type NodeRecord } from './directory/record.ts'
 import { yields } from './first-handshake.ts'
@@ -167,7 +168,7 @@ function takeOwn(state: WgState, record: NodeRecord, wallMs: number, now: number
     const said = record.slots.find((one) => one.id === id)
     if (said === undefined) return own
     if (said.publicKey !== own.publicKey) return { ...own, generation: Math.max(own.generation, said.gen + 1) }
-    const bornAt = now - Math.max(0, wallMs - said.since)
+    const bornAt = now - ageOf(said.since, wallMs, now)
     return { ...own, generation: said.gen, since: said.since, bornAt, toldAt: own.toldAt ?? now }
   }
   const revision = (record.revision < MOST_REVISIONS ? Math.max(state.revision, record.revision) : state.revision) + 1

@@ -1,4 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { adopt } from '../../src/wg/adopt.ts'
+import type { NodeRecord } from '../../src/wg/directory/record.ts'
+import { DEFAULT_MACHINE, type WgState } from '../../src/wg/machine-types.ts'
+import { step } from '../../src/wg/machine.ts'
 import { ABSENT, everProven, observeProbe, observeStamp, type Pair } from '../../src/wg/pair.ts'
 
 const HOUR = 3_600_000
@@ -17,6 +21,37 @@ const pair = (provesAfter: number, stamp: number): Pair => ({
   announced: undefined,
   announcedAt: 0,
   mode: 'off',
+})
+
+describe('a wall clock that was set after a boot in the past', () => {
+  const now = 5 * 60_000
+  const since = 1_000
+  const key = { id: 0, port: 1, publicKey: 'k0', gen: 3, since } as const
+  const own: NodeRecord = {
+    ...{ domain: 'test', node: 'a', nodeUID: 'a', bootID: 'b', created: 1, revision: 4, drain: null, caps: [] },
+    ...{ endpoints: [], prefixes: [], nodeIPs: [], slots: [key, { ...key, id: 1, port: 2, publicKey: 'k1' }] },
+  }
+  const wallMs = 100 * 365 * 24 * HOUR
+  const adopted = (record: NodeRecord | undefined): WgState =>
+    adopt(
+      {
+        ...{ uid: 'a', bootId: 'b', config: DEFAULT_MACHINE, keys: ['k0', 'k1'], found: [true, true] },
+        ...{ own: record, target: 'active', wallMs },
+      },
+      now,
+    ).state
+
+  it('makes no key older than the kernel that has it', () => {
+    expect(adopted(own).slots.map(({ bornAt }) => bornAt)).toEqual([0, 0])
+  })
+
+  it('nor where the record comes later', () => {
+    const late = step(adopted(undefined), { kind: 'own', record: own, wallMs }, now).state
+    expect(late.slots.map(({ bornAt, generation }) => [bornAt, generation])).toEqual([
+      [0, 3],
+      [0, 3],
+    ])
+  })
 })
 
 describe('a wall clock that goes back after our key was made', () => {

@@ -65,6 +65,8 @@ export interface Loss {
 
 /** Wall clocks of nodes differ by this much each, ms: nothing may depend on them. */
 const SKEW_MS = 400_000
+/** How long the machines run already: no key is older (`ageOf` in src/wg/adopt.ts). */
+const UP_MS = 30 * 24 * 3_600_000
 const START_WALL = 1_700_000_000_000
 
 const keyText = (node: number, slot: Slot, generation: number): string =>
@@ -80,7 +82,7 @@ export class Fleet {
   readonly kernel: KernelModel
   readonly nodes: Node[]
   readonly losses: Loss[] = []
-  now = 0
+  now = UP_MS
   packets = 0
   writes = 0
   crashes = 0
@@ -117,11 +119,11 @@ export class Fleet {
       received: [0, 0],
       record: this.#standing(i),
     }))
-    for (let i = 0; i < options.nodes; i++) this.#queue.put(this.#random() * 1000, { do: 'start', node: i })
+    for (let i = 0; i < options.nodes; i++) this.#queue.put(this.now + this.#random() * 1000, { do: 'start', node: i })
   }
 
   wall(node: number): number {
-    return START_WALL + node * SKEW_MS + Math.round(this.now)
+    return START_WALL + node * SKEW_MS + Math.round(this.now - UP_MS)
   }
 
   /** Nobody hears of `node` and it hears of nobody, in the data path, for this long from now; `directory`: nor there. */
@@ -249,7 +251,7 @@ export class Fleet {
     if (ages === undefined) return undefined
     const slot = (id: Slot): OwnSlot => {
       const since = this.wall(i) - ages[id]
-      return { publicKey: keyText(i, id, 0), generation: 0, since, bornAt: -ages[id], toldAt: -ages[id] }
+      return { publicKey: keyText(i, id, 0), generation: 0, since, bornAt: this.now - ages[id], toldAt: this.now - ages[id] }
     }
     return recordOf(i, 0, [slot(0), slot(1)], null)
   }
