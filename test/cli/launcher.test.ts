@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync, copyFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { VERSION } from '../../src/core/version.ts'
 
@@ -19,6 +19,20 @@ test('runs through a chain of links from any folder', () => {
   symlinkSync(launcher, join(dir, 'one'))
   symlinkSync('one', join(dir, 'two'))
   expect(execFileSync(join(dir, 'two'), ['version'], { cwd: '/', encoding: 'utf8' })).toContain(VERSION)
+})
+
+test('files that hang leave threads for netlink, unless somebody says how many', () => {
+  const threads = (env: NodeJS.ProcessEnv): string => {
+    mkdirSync(join(dir, 'home/bin'), { recursive: true })
+    mkdirSync(join(dir, 'home/src'), { recursive: true })
+    mkdirSync(join(dir, 'home/node_modules/fastify'), { recursive: true })
+    copyFileSync(launcher, join(dir, 'home/bin/sekisho'))
+    writeFileSync(join(dir, 'home/src/main.ts'), 'console.log(process.env.UV_THREADPOOL_SIZE)')
+    const path = `${dirname(process.execPath)}:/usr/bin:/bin`
+    return execFileSync(join(dir, 'home/bin/sekisho'), [], { encoding: 'utf8', env: { PATH: path, ...env } }).trim()
+  }
+  expect(threads({})).toBe('16')
+  expect(threads({ UV_THREADPOOL_SIZE: '9' })).toBe('9')
 })
 
 test('an old Node is passed over, and the message says what to do', () => {

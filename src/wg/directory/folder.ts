@@ -40,8 +40,8 @@ const NOTICE_MS = 20
 /** Listings without a record, one after the other, before it is called removed. */
 const EVIDENCE = 2
 const REST_FACTOR = 4
-/** Files asked for at once. */
-const AT_ONCE = 32
+/** Files asked for at once: each takes a thread that netlink needs too, for as long as a file system hangs (bin/sekisho). */
+const AT_ONCE = 4
 
 /**
  * A folder that all nodes share, one file a node. What counts as evidence that a record is gone: two whole listings in a row
