@@ -147,6 +147,10 @@ export class Agents {
       await this.#doors.heard()
     }
     const text = body === undefined ? undefined : JSON.stringify(body)
+    return this.#exchange<T>(node, path, text)
+  }
+
+  async #exchange<T>(node: Node, path: string, text: string | undefined): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const asked = request(
         {
@@ -176,7 +180,11 @@ export class Agents {
         },
       )
       asked.on('timeout', () => asked.destroy(new Error(`${path} of ${node.name}: no answer`)))
-      asked.on('error', reject)
+      asked.on('error', (error: NodeJS.ErrnoException) => {
+        // The agent closed a connection that had rested for long, in the moment in which it was used again.
+        if (asked.reusedSocket && error.code === 'ECONNRESET') this.#exchange<T>(node, path, text).then(resolve, reject)
+        else reject(error)
+      })
       asked.end(text)
     })
   }
