@@ -34,29 +34,25 @@ const own = (fd: number): number => {
   opened.push(fd)
   return fd
 }
-const taken = new Set<number>()
-const listener = (address = LOOPBACK4, transparent = true): { fd: number; port: number } => {
-  // Listeners share their port (SO_REUSEPORT), so port 0 may be that of another one, which then gets half of what is sent.
-  for (;;) {
-    const fd = own(native.openUdpListener({ address, port: 0, transparent }))
-    const port = native.localPort(fd)
-    if (taken.size === taken.add(port).size) continue
-    return { fd, port }
-  }
-}
-const upstream = (port: number, server = LOOPBACK4): number => own(native.openUdpUpstream({ server, port }))
-/** A port of loopback that nobody listens on. */
-const deadPort = (): number => {
-  const fd = native.openUdpListener({ address: LOOPBACK4, port: 0, transparent: false })
+/**
+ * A port of loopback that nobody has. Listeners share theirs (SO_REUSEPORT), so port 0 may be that of another one, also of another
+ * process, which then gets half of what is sent; a socket that shares nothing gets one of its own.
+ */
+const freePort = (server = LOOPBACK4): number => {
+  const fd = native.openUdpUpstream({ server, port: 9 })
   const port = native.localPort(fd)
   native.close(fd)
   return port
 }
+const listener = (address = LOOPBACK4, transparent = true): { fd: number; port: number } => {
+  const port = freePort(address.length === 16 ? LOOPBACK6 : LOOPBACK4)
+  return { fd: own(native.openUdpListener({ address, port, transparent })), port }
+}
+const upstream = (port: number, server = LOOPBACK4): number => own(native.openUdpUpstream({ server, port }))
 
 afterEach(() => {
   for (const bench of benches.splice(0)) native.pumpDestroy(bench.pump)
   for (const fd of opened.splice(0)) native.close(fd)
-  taken.clear()
 })
 
 describe.each([
@@ -312,7 +308,7 @@ describe.each([
 
     test('a refusal is reported, and the socket serves again when somebody listens', () => {
       const bench = newBench()
-      const port = deadPort()
+      const port = freePort()
       native.pumpAdd(bench.pump, upstream(port), PUMP_UPSTREAM, 5)
       for (const text of ['one', 'two', 'three']) bench.sendTo(5, Buffer.from(text))
       const refused = collect(bench, 1)
@@ -334,7 +330,7 @@ describe.each([
     test('a send that runs into the refusal of an earlier datagram is made again, and the refusal reported', () => {
       // One slot: of two refusals one stays in its socket until the next step sends there.
       const bench = newBench({ slots: 1 })
-      const port = deadPort()
+      const port = freePort()
       for (const tag of [1, 2]) native.pumpAdd(bench.pump, upstream(port), PUMP_UPSTREAM, tag)
       for (const tag of [1, 2]) bench.sendTo(tag, Buffer.from('x'))
       const [first] = bench.step(50)

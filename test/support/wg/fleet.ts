@@ -251,7 +251,13 @@ export class Fleet {
     if (ages === undefined) return undefined
     const slot = (id: Slot): OwnSlot => {
       const since = this.wall(i) - ages[id]
-      return { publicKey: keyText(i, id, 0), generation: 0, since, bornAt: this.now - ages[id], toldAt: this.now - ages[id] }
+      return {
+        publicKey: keyText(i, id, 0),
+        generation: 0,
+        since,
+        bornAt: this.now - ages[id],
+        toldAt: this.now - ages[id],
+      }
     }
     return recordOf(i, 0, [slot(0), slot(1)], null)
   }
