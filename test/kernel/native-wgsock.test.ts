@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatIp, parseIp, readAddr16, writeAddr16 } from '../../src/core/ip.ts'
 import {
   PROBE_ADDRESS,
@@ -33,6 +33,9 @@ describe.each([
   ['::1', LOOPBACK6],
 ] as const)('probe sockets on %s', (text, bytes) => {
   const [from, to] = [socket(bytes, PORTS[0]), socket(bytes, PORTS[1])]
+
+  // The kernel begins to stamp what it receives a while after the first socket asks (net_enable_timestamp, in a work queue).
+  beforeAll(() => new Promise((resolve) => setTimeout(resolve, 500)))
 
   test('carry batches of any size in order, padded with zeros, cut to the stride, with their true length', async () => {
     const count = 150
