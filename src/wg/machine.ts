@@ -204,7 +204,8 @@ function compromised(state: WgState): WgState {
 function repair(state: WgState, job: Job): WgState {
   const { rotation, queue } = state
   const same = (one: Job): boolean => one.slot === job.slot && one.reason === 'Repair'
-  if (rotation.phase !== 'idle' && same(rotation)) {
+  // One that settles has made its device, and that one may be gone too.
+  if (rotation.phase !== 'idle' && rotation.phase !== 'settling' && same(rotation)) {
     // What was drained as it stood is gone meanwhile.
     return job.gone !== true || rotation.gone === true ? state : { ...state, rotation: { ...rotation, gone: true } }
   }

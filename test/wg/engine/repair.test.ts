@@ -218,6 +218,22 @@ describe('what others do to the kernel is mended within two seconds, and counted
     }
   })
 
+  it('a device that is deleted again before the new one has settled', async () => {
+    const world = await meshed()
+    const kernel = world.kernel(0)
+    // What the others say of the new key is late, so that the rotation settles for long.
+    world.directory.partition('node-1', true)
+    kernel.deleteDevice(0)
+    await world.clock.until(() => kernel.device(0)?.peers.size === 2, 10_000)
+    await world.clock.advance(1_000)
+    expect(world.agent(0).engine.report().rotation).toMatchObject({ phase: 'settling', slot: 0 })
+    kernel.deleteDevice(0)
+    expect(await world.clock.until(() => kernel.device(0)?.peers.size === 2, 120_000)).toBeLessThanOrEqual(4_000)
+    world.directory.partition('node-1', false)
+    await world.clock.until(() => world.sealed && world.idle, 120_000)
+    expect(world.sealed && world.idle).toBe(true)
+  })
+
   it('a device that is deleted, when routes through it can be had only at the sixth attempt', async () => {
     const world = await meshed()
     let failed = 0
