@@ -287,9 +287,9 @@ function begin(state: WgState, now: number): WgState {
   }
   if (job?.reason !== 'Repair' || rotation.phase === 'rekeying') return state
   if (rotation.phase === 'settling') return { ...state, queue, rotation: { phase: 'waiting', ...job, since: now } }
-  const later = jobOf(rotation)
-  const rotations = rotation.reason === 'Repair' || rotation.slot === job.slot ? queue : [later, ...queue]
-  if (rotation.reason === 'Repair') return state
+  // A device that is gone does not wait for one that stands to be drained.
+  if (rotation.reason === 'Repair' && (rotation.gone === true || job.gone !== true)) return state
+  const rotations = rotation.slot === job.slot ? queue : [jobOf(rotation), ...queue]
   return { ...state, queue: rotations, rotation: { phase: 'waiting', ...job, since: now } }
 }
 

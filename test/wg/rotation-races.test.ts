@@ -108,6 +108,14 @@ describe('a device that stands and receives nothing', () => {
     expect(step(state, { kind: 'tick', wallMs: WALL }, NOW).effects.map(({ kind }) => kind)).toEqual(['recreate'])
   })
 
+  it('waits with its drain while the other device is gone', () => {
+    const before = stateOf(pair(there), { rotation: { ...repairing, since, quiet, gone: false } })
+    const told = step(before, { kind: 'broken', slot: 0, gone: true, wallMs: WALL }, NOW).state
+    const { state } = step(told, { kind: 'tick', wallMs: WALL }, NOW)
+    expect(state.rotation).toMatchObject({ slot: 0, reason: 'Repair', gone: true })
+    expect(state.queue).toEqual([{ slot: 1, reason: 'Repair', gone: false }])
+  })
+
   it('is one repair, however often it is found, and in a queue too', () => {
     const rotation = { phase: 'rekeying', slot: 0, reason: 'Rotate', since: NOW, askedAt: NOW } as const
     let state = stateOf(pair({}), { rotation })
